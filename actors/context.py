@@ -1,0 +1,215 @@
+"""The context: everything that an actor can see of the world, and everything it can do to it.
+
+One context belongs to one actor of one incarnation of a peer; the host makes it and keeps what it
+counts. Handlers never learn which host that is, nor whether its time is virtual.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from actors.actor import Actor
+from actors.randomness import Randomness
+from protocols.errors import LocalError
+from protocols.messages import Message, Packet, encode
+
+if TYPE_CHECKING:
+    from actors.host import Host, Peer
+
+TRACE_SIZE: Final = 25
+"""A W3C trace context as it travels: 16 bytes of trace id, 8 of span id, one of flags."""
+
+TRACE_NONE: Final = bytes(TRACE_SIZE)
+"""The context of what is not traced; it has the same size, so tracing changes no packet."""
+
+
+class Span(msgspec.Struct, array_like=True):
+    """A piece of work with a beginning; plain data, so an actor may keep one in its state until it ends."""
+
+    trace_id: bytes
+    span_id: bytes
+    parent_id: bytes
+    name: str
+    start: int
+    """Nanoseconds on the run's clock."""
+
+    @property
+    def trace(self) -> bytes:
+        """The trace context to send with, so that what follows becomes a child of this span."""
+        return self.trace_id + self.span_id + b"\x01"
+
+
+class Context:
+    """What a handler is given; see the design's table of what each verb means."""
+
+    __slots__ = ("_choices", "_entropy", "_host", "_peer", "_spans", "actor", "handlers", "service")
+
+    def __init__(self, host: "Host", peer: "Peer", actor: Actor) -> None:
+        self._host = host
+        self._peer = peer
+        self._entropy: Randomness | None = None
+        self._choices: Randomness | None = None
+        self._spans = 0
+        self.actor = actor
+        self.handlers = actor.handlers
+        self.service = actor.service
+
+    # -- the clock, and randomness ------------------------------------------------------------------------
+
+    @property
+    def now(self) -> int:
+        """The time, in nanoseconds."""
+        return self._host.now
+
+    def entropy(self, size: int) -> bytes:
+        """``size`` bytes fit for keys; the only source of key material."""
+        if self._entropy is None:
+            self._entropy = self._host.randomness(self._peer, self.service, "entropy")
+        return self._entropy.entropy(size)
+
+    @property
+    def rng(self) -> Randomness:
+        """The only randomness for choices; apart from ``entropy``, so that neither moves the other."""
+        if self._choices is None:
+            self._choices = self._host.randomness(self._peer, self.service, "choices")
+        return self._choices
+
+    @property
+    def sender(self) -> str:
+        """The service whose message is being handled; empty for packets and timers."""
+        return self._host.sender
+
+    # -- telling others -----------------------------------------------------------------------------------
+
+    def send(self, service: str, message: Message) -> None:
+        """Tell another actor of this peer; delivered in order, after this handler."""
+        host = self._host
+        target = self._peer.contexts.get(service)
+        if target is None:
+            host.send_away(self._peer, service, message, self.service)
+        elif len(host.queue) < host.mailbox_size_max:
+            host.queue.append((target, message, host.trace, self.service))
+        else:
+            host.count("mailbox_shed", 1, service)
+
+    def reply(self, message: Message) -> None:
+        """Tell the actor whose message is being handled."""
+        self.send(self._host.sender, message)
+
+    def transmit(self, endpoint: int, data: bytes) -> None:
+        """Send a datagram to another peer; it may be lost, doubled, late or out of order."""
+        host = self._host
+        if host.deferred is None:
+            host.emit(self._peer, endpoint, Packet(self._peer.number, data), host.trace)
+        else:
+            host.deferred.append((host.emit, (endpoint, Packet(self._peer.number, data), host.trace)))
+
+    def forge(self, source: int, endpoint: int, data: bytes) -> None:
+        """Send a datagram that claims to come from ``source``: for adversaries only."""
+        self._host.emit(self._peer, endpoint, Packet(source, data), self._host.trace)
+
+    # -- timers -------------------------------------------------------------------------------------------
+
+    def after(self, delay: int, message: Message) -> int:
+        """Have ``message`` delivered to oneself ``delay`` ns from now (from the end of this handler, if it charges).
+
+        Returns:
+            the timer's id, for ``cancel``; a plain integer that an actor may keep in its state.
+        """
+        if delay < 0:
+            raise LocalError(f"a timer cannot fire {-delay} ns ago")
+        host = self._host
+        peer = self._peer
+        peer.sequence += 1
+        identifier = peer.sequence
+        peer.timers.add(identifier)
+        if host.deferred is None:
+            host.arm(peer, identifier, delay, self.service, message, host.trace)
+        else:
+            host.deferred.append((host.arm, (identifier, delay, self.service, message, host.trace)))
+        return identifier
+
+    def cancel(self, timer: int) -> None:
+        """Forget a timer; nothing happens if it has fired."""
+        self._peer.timers.discard(timer)
+
+    # -- virtual CPU time ---------------------------------------------------------------------------------
+
+    def charge(self, operation: str, n: int = 1) -> None:
+        """Occupy the peer's one virtual core for ``n`` units of ``operation``, as the run's cost table says."""
+        host = self._host
+        if host.costs is not None:
+            fixed, each = host.costs[operation]
+            host.charged += fixed + each * n
+
+    # -- telemetry: what it does never changes what a run does ---------------------------------------------
+
+    def count(self, name: str, n: int = 1, label: str = "") -> None:
+        """Add to the counter ``spacepanda_<name>_total``; ``label`` is one value out of a small, fixed set."""
+        self._host.count(name, n, label)
+
+    def record(self, name: str, value: int) -> None:
+        """Add one value to the histogram ``spacepanda_<name>``."""
+        self._host.record(name, value)
+
+    def security(self, reason: str, detail: str = "", device: bytes = b"") -> None:
+        """Count a security event: something a remote did that an honest one would not."""
+        self._host.security(self._peer.number, self.service, reason, detail, device)
+
+    def event(self, name: str, **fields: int | str | bytes) -> None:
+        """Note that something happened, for the table of events of the run folder."""
+        self._host.note(self._peer.number, self.service, name, fields)
+
+    @property
+    def trace(self) -> bytes:
+        """The trace context of the message being handled, ``TRACE_NONE`` if it is not sampled."""
+        return self._host.trace
+
+    @contextmanager
+    def traced(self, trace: bytes) -> Iterator[None]:
+        """Within the block, what is sent carries ``trace``."""
+        before, self._host.trace = self._host.trace, trace
+        try:
+            yield
+        finally:
+            self._host.trace = before
+
+    def span(self, name: str, parent: bytes | None = None) -> Span | None:
+        """Begin a span under ``parent`` (default: the current trace context); ``None`` when it is not sampled."""
+        trace = self._host.trace if parent is None else parent
+        if not trace[24] & 1:
+            return None
+        return Span(trace[:16], self._identifier(8), trace[16:24], name, self._host.now)
+
+    def root_span(self, name: str) -> Span:
+        """Begin a trace of its own. Whether to sample is the caller's decision, made from the seed."""
+        return Span(self._identifier(16), self._identifier(8), bytes(8), name, self._host.now)
+
+    def finish(self, span: Span | None, **attributes: Any) -> None:
+        """End a span; a ``None`` from an unsampled ``span`` is welcome."""
+        if span is not None:
+            self._host.finished(self._peer.number, self.service, span, attributes)
+
+    def _identifier(self, size: int) -> bytes:
+        """Identifiers are hashes of seed, caller and call number: no draw, so tracing moves no randomness."""
+        self._spans += 1
+        peer = self._peer
+        caller = encode((self._host.seed, peer.number, peer.incarnation, self.service, self._spans))
+        return blake2b(caller, digest_size=size, person=b"spacepanda-span").digest()
+
+    # -- state --------------------------------------------------------------------------------------------
+
+    def positions(self) -> tuple[int, int, int]:
+        """How far the two streams and the span numbers have gone; zeros for real time."""
+        return (getattr(self._entropy, "position", 0), getattr(self._choices, "position", 0), self._spans)
+
+    def restore(self, entropy: int, choices: int, spans: int) -> None:
+        """Continue the streams where ``positions`` found them."""
+        if entropy:
+            self._entropy = self._host.randomness(self._peer, self.service, "entropy", entropy)
+        if choices:
+            self._choices = self._host.randomness(self._peer, self.service, "choices", choices)
+        self._spans = spans

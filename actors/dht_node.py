@@ -1,0 +1,246 @@
+"""The DHT node: hosts the Kademlia machine, signs what this device publishes, and reports.
+
+Who is blamed: a device whose request or answer no honest node sends, and nobody else. That includes a record
+with a bad signature, since honest nodes check records before they pass them on: the fault is the sender's,
+not that of the owner it names.
+"""
+
+from typing import ClassVar, Final, Self
+
+import msgspec
+
+from actors.actor import Actor, handles
+from actors.context import Context, Span
+from actors.setup import PeerSetup
+from protocols.admission import Fault
+from protocols.errors import LocalError, ProtocolError
+from protocols.kademlia.messages import (
+    RESPONSES,
+    Find,
+    Get,
+    Joined,
+    Leave,
+    LookupEnded,
+    Misbehaved,
+    Put,
+    Query,
+    Reply,
+    Stored,
+    Watch,
+)
+from protocols.kademlia.node import KademliaNode
+from protocols.kademlia.records import Record, record_key
+from protocols.messages import Message
+from protocols.rpc.calls import Call, Completed, Failed, Incoming, Refuse, Respond
+
+UNANSWERED: Final = frozenset({"timeout", "wrong_device"})
+"""Why a call fails that say something about the contact: it is silent, or somebody else is there. A session that
+ended, a limit of ours and a refusal do not."""
+
+WATCHERS_MAX: Final = 16
+"""Services that wait for the join: there are not that many in a peer."""
+
+STATE_VERSION: Final = 1
+
+
+class Tick(Message, frozen=True, tag="kad.tick"):
+    """The machine's deadline has come."""
+
+
+class _State(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    version: int
+    node: bytes
+    timer: int
+    armed_for: int
+    joined: Joined | None
+    watchers: list[str]
+    spans: list[tuple[int, Span]]
+
+
+class DhtNode(Actor):
+    """One Kademlia node, between ``rpc`` and whoever sends it ``Put``, ``Get`` and ``Find``."""
+
+    __slots__ = ("_armed_for", "_joined", "_setup", "_spans", "_timer", "_watchers", "node")
+
+    service: ClassVar[str] = "dht"
+
+    def __init__(self, setup: PeerSetup) -> None:
+        self._setup = setup
+        self.node = KademliaNode(setup.identity.device_public, setup.kademlia, setup.bootstrap)
+        self._timer = 0  # the one armed timer, 0 if none, and what it is armed for
+        self._armed_for = 0
+        self._joined: Joined | None = None
+        self._watchers: list[str] = []
+        self._spans: dict[int, Span] = {}  # of sampled lookups
+
+    def start(self, ctx: Context) -> None:
+        if self._setup.contacts:
+            self.node.adopt(self._setup.contacts, ctx.now)
+            self._route([Joined(len(self.node.table), 0)], ctx)
+        else:
+            self._route(self.node.join(ctx.now), ctx)
+
+    # -- commands -----------------------------------------------------------------------------------
+
+    @handles(Put)
+    def put(self, put: Put, ctx: Context) -> None:
+        owner = self._setup.identity.device_public
+        sequence = self.node.next_sequence(record_key(owner, put.name), ctx.now)
+        record = Record.sign(self._setup.identity.device_seed, owner, put.name, sequence, put.value, put.ttl_s)
+        ctx.charge("ed25519_sign")
+        span = ctx.span("kad.lookup")
+        self._route(self.node.put(put.service, put.token, record, ctx.now), ctx, span)
+
+    @handles(Get)
+    def get(self, get: Get, ctx: Context) -> None:
+        span = ctx.span("kad.lookup")
+        self._route(self.node.get(get.service, get.token, get.key, ctx.now), ctx, span)
+
+    @handles(Find)
+    def find(self, find: Find, ctx: Context) -> None:
+        span = ctx.span("kad.lookup")
+        self._route(self.node.find(find.service, find.token, find.target, ctx.now), ctx, span)
+
+    @handles(Watch)
+    def watch(self, watch: Watch, ctx: Context) -> None:
+        if self._joined is not None:
+            ctx.send(watch.service, self._joined)
+        elif len(self._watchers) >= WATCHERS_MAX:
+            raise LocalError(f"more than {WATCHERS_MAX} services wait for the join")
+        else:
+            self._watchers.append(watch.service)
+
+    @handles(Leave)
+    def leave(self, leave: Leave, ctx: Context) -> None:
+        self._route(self.node.leave(), ctx)
+
+    # -- what peers said ----------------------------------------------------------------------------
+
+    @handles(Incoming)
+    def incoming(self, incoming: Incoming, ctx: Context) -> None:
+        before = self.node.store.verifications
+        is_store = incoming.kind == "kad.store"
+        try:
+            body, outputs = self.node.receive(incoming.device, incoming.endpoint, incoming.body, ctx.now)
+        except ProtocolError as error:
+            self._charge(before, ctx)
+            if is_store:
+                ctx.count("kad_records_rejected", 1, error.reason)
+            self._blame(incoming.device, error.reason, error.detail, ctx)
+            ctx.send("rpc", Refuse(incoming.call, "invalid", error.reason))
+            return
+        self._charge(before, ctx)
+        ctx.send("rpc", Respond(incoming.call, body))
+        if is_store:
+            response = RESPONSES.decode(body)
+            if isinstance(response, Stored) and response.outcome != "stored":
+                ctx.count("kad_records_rejected", 1, response.outcome)
+            else:
+                ctx.count("kad_records_stored")
+        self._route(outputs, ctx)
+
+    @handles(Completed)
+    def completed(self, completed: Completed, ctx: Context) -> None:
+        before, known = self.node.store.verifications, len(self.node.table)
+        outputs = self.node.completed(completed.token, completed.endpoint, completed.body, ctx.now)
+        self._charge(before, ctx)
+        if len(self.node.table) > known:
+            ctx.count("kad_contacts_added")
+        self._route(outputs, ctx)
+
+    @handles(Failed)
+    def failed(self, failed: Failed, ctx: Context) -> None:
+        unanswered = not failed.refused and failed.reason in UNANSWERED
+        known = len(self.node.table)
+        outputs = self.node.failed(failed.token, ctx.now, unanswered=unanswered)
+        if len(self.node.table) < known:
+            ctx.count("kad_contacts_removed")
+        self._route(outputs, ctx)
+
+    @handles(Tick)
+    def tick(self, tick: Tick, ctx: Context) -> None:
+        self._timer = 0
+        self._route(self.node.expire(ctx.now), ctx)
+
+    # -- inside -------------------------------------------------------------------------------------
+
+    def _route(self, outputs: list[Message], ctx: Context, span: Span | None = None) -> None:
+        """Hand on what the machine put out. ``span`` belongs to the lookup that it just began, or ended."""
+        for output in outputs:
+            match output:
+                case Query(token, device, endpoint, body, timeout_ns, lookup):
+                    if span is not None and lookup:
+                        self._spans[lookup] = span
+                    call = Call(token, device, endpoint, body, timeout_ns, self.service)
+                    traced = self._spans.get(lookup)
+                    if traced is None:
+                        ctx.send("rpc", call)
+                    else:
+                        with ctx.traced(traced.trace):
+                            ctx.send("rpc", call)
+                case Reply(service, result, lookup):
+                    self._ended(lookup, type(result).__name__, result.hops, result.rpcs, ctx, span)
+                    ctx.send(service, result)
+                case LookupEnded(lookup, purpose, hops, rpcs):
+                    self._ended(lookup, purpose, hops, rpcs, ctx)
+                case Misbehaved(device, reason):
+                    self._blame(device, reason, "", ctx)
+                case Joined(contacts, rpcs):
+                    self._joined = output
+                    ctx.event("kad_joined", contacts=contacts, rpcs=rpcs)
+                    for watcher in self._watchers:
+                        ctx.send(watcher, output)
+                    self._watchers.clear()
+        self._rearm(ctx)
+
+    def _ended(self, lookup: int, purpose: str, hops: int, rpcs: int, ctx: Context, span: Span | None = None) -> None:
+        purpose = {"FindDone": "find", "PutDone": "put", "GetDone": "get"}.get(purpose, purpose)
+        ctx.count("kad_lookups", 1, purpose)
+        ctx.record("kad_lookup_hops", hops)
+        ctx.record("kad_lookup_rpcs", rpcs)
+        ctx.finish(self._spans.pop(lookup, span), purpose=purpose, hops=hops, rpcs=rpcs)
+
+    def _blame(self, device: bytes, reason: str, detail: str, ctx: Context) -> None:
+        ctx.security(reason, detail, device)
+        ctx.send("limiter", Fault(device, reason))
+
+    def _charge(self, before: int, ctx: Context) -> None:
+        verified = self.node.store.verifications - before
+        if verified:
+            ctx.charge("ed25519_verify", verified)
+
+    def _rearm(self, ctx: Context) -> None:
+        """One timer at most. One that fires too early finds nothing due and is armed anew."""
+        deadline = self.node.deadline()
+        if deadline is None or (self._timer and self._armed_for <= deadline):
+            return
+        if self._timer:
+            ctx.cancel(self._timer)
+        self._armed_for = deadline
+        self._timer = ctx.after(max(0, deadline - ctx.now), Tick())
+
+    # -- state --------------------------------------------------------------------------------------
+
+    def to_bytes(self) -> bytes:
+        state = _State(
+            STATE_VERSION,
+            self.node.to_bytes(),
+            self._timer,
+            self._armed_for,
+            self._joined,
+            self._watchers,
+            list(self._spans.items()),
+        )
+        return msgspec.msgpack.encode(state)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, setup: PeerSetup) -> Self:
+        state = msgspec.msgpack.decode(data, type=_State)
+        if state.version != STATE_VERSION:
+            raise LocalError(f"state version {state.version}, not {STATE_VERSION}")
+        actor = cls.__new__(cls)
+        actor._setup = setup
+        actor.node = KademliaNode.from_bytes(state.node, setup.kademlia, setup.bootstrap)
+        actor._timer, actor._armed_for = state.timer, state.armed_for
+        actor._joined, actor._watchers, actor._spans = state.joined, state.watchers, dict(state.spans)
+        return actor

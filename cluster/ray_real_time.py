@@ -1,0 +1,89 @@
+"""Real-time hosts as Ray actors; how many depends on the placement."""
+
+import asyncio
+from contextlib import suppress
+from typing import Any, Final
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from cluster.exchange import ShardLostError
+from cluster.ray_shards import start_ray
+from cluster.real_time import Layout, RealTimeShard
+from cluster.scenario import Scenario
+from cluster.shard import Report, decode_report, encode_report
+
+
+class RealTimeActor:
+    """A host in a Ray worker. All methods run on the worker's one event loop."""
+
+    def __init__(self, scenario: str, number: int, hosts: int) -> None:
+        self._number: Final = number
+        self._shard: Final = RealTimeShard(scenario, number, hosts)
+        self._others: list[Any] = []
+
+    async def meet(self, others: list[Any]) -> None:
+        """Learn how to reach the other hosts."""
+        self._others = others
+
+    async def drive(self) -> None:
+        """Run to the end."""
+        await self._shard.drive(self._deliver)
+
+    async def accept(self, sender: int, sequence: int, batch: bytes) -> None:
+        """A batch from another host."""
+        self._shard.accept(sender, sequence, batch)
+
+    async def report(self) -> bytes:
+        """What happened since the last report."""
+        return encode_report(self._shard.report())
+
+    async def _deliver(self, destination: int, sequence: int, batch: bytes) -> None:
+        await self._others[destination].accept.remote(self._number, sequence, batch)
+
+
+class RayRealTime:
+    """The hosts of a real-time run on Ray."""
+
+    def __init__(self, scenario: Scenario, address: str | None = None) -> None:
+        self._scenario: Final = scenario
+        self._actors: list[Any] = []
+        self._run: list[Any] = []
+        self._own_ray: Final = not ray.is_initialized()
+        if self._own_ray:
+            start_ray(address, scenario.shards, scenario.plugins)
+        cores = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
+        self.hosts: Final = Layout(scenario, scenario.shards or cores).hosts
+
+    async def start(self) -> None:
+        text = self._scenario.to_toml()
+        # Hosts of these placements mostly wait; asking for a core each would need a cluster of hundreds.
+        actor_class = ray.remote(num_cpus=0, max_restarts=0)(RealTimeActor)
+        self._actors = [actor_class.remote(text, number, self.hosts) for number in range(self.hosts)]
+        await self._all("meet", self._actors)
+        self._run = [actor.drive.remote() for actor in self._actors]
+
+    async def reports(self) -> list[Report]:
+        return [decode_report(report) for report in await self._all("report")]
+
+    async def finish(self) -> None:
+        await self._gather(self._run)
+
+    def close(self) -> None:
+        for actor in self._actors:
+            with suppress(Exception):
+                ray.kill(actor)
+        self._actors = []
+        if self._own_ray:
+            ray.shutdown()
+
+    async def _all(self, method: str, *arguments: Any) -> list[Any]:
+        return await self._gather([getattr(actor, method).remote(*arguments) for actor in self._actors])
+
+    async def _gather(self, references: list[Any]) -> list[Any]:
+        try:
+            return await asyncio.gather(*references)
+        except RayActorError as error:
+            raise ShardLostError("a Ray actor of this run died") from error
+        except RayTaskError as error:
+            raise (getattr(error, "cause", None) or error) from None

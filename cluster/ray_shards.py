@@ -1,0 +1,160 @@
+"""Shards as Ray actors: one a core, placed once, called a few times a second.
+
+Ray places and starts the workers, ships the code to other machines, carries each stretch's report back and
+says when a worker died. What crosses between shards within a stretch goes directly (``exchange``).
+"""
+
+import logging
+import os
+import secrets
+import time
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from cluster.exchange import ShardLostError
+from cluster.memory import family_memory
+from cluster.scenario import Scenario
+from cluster.shard import Report, Shard, decode_report
+from protocols.errors import LocalError
+
+POLL_S: Final = 0.2
+"""How often a wait looks for a dead worker, and lets Ctrl-C through."""
+
+START_TIMEOUT_S: Final = 120.0
+"""A worker takes a second to start; two minutes without one mean that the cluster has no room."""
+
+BLAME_TIMEOUT_S: Final = 5.0
+"""When a shard misses another one, how long to wait for Ray's word on which of them died."""
+
+OUR_PACKAGES: Final = ("actors", "cluster", "protocols")
+
+
+def start_ray(address: str | None, shards: int, plugins: tuple[str, ...] = ()) -> None:
+    """Start a Ray of our own on this machine, or join the one at ``address`` and send our code along.
+
+    Raises:
+        LocalError: nothing answers at ``address``.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else a FutureWarning about GPUs in each worker
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address is None:
+        cores = max(shards, os.cpu_count() or 1)
+        ray.init(num_cpus=cores, _node_ip_address="127.0.0.1", include_dashboard=False, **quiet)
+        return
+    code = {"py_modules": [_folder(name) for name in (*OUR_PACKAGES, *plugins)]}
+    try:
+        ray.init(address=address, runtime_env=code, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise LocalError(f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}") from error
+
+
+def _folder(module: str) -> str:
+    """Where the top-level package or module of ``module`` is, for Ray to carry to the workers."""
+    spec = find_spec(module.partition(".")[0])
+    if spec is None or spec.origin is None:
+        raise LocalError(f"module {module!r} has no file here that could be sent to the workers")
+    origin = Path(spec.origin)
+    return str(origin.parent if origin.name == "__init__.py" else origin)
+
+
+def _node_address() -> str:
+    address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    return address
+
+
+class ShardActor(Shard):
+    """A shard in a Ray worker."""
+
+    def __init__(self, scenario: str, number: int, shards: int, key: bytes) -> None:
+        super().__init__(scenario, number, shards, key, _node_address())
+
+    def where(self) -> tuple[str, int]:
+        """The node's address and the process id."""
+        return _node_address(), os.getpid()
+
+
+class RayShards:
+    """The shards of a run, on a Ray that is started here, was started by the caller, or is joined at ``address``."""
+
+    def __init__(self, scenario: Scenario, address: str | None = None) -> None:
+        self._scenario: Final = scenario
+        self._actors: list[Any] = []
+        self._places: list[tuple[str, int]] = []
+        self._own_ray: Final = not ray.is_initialized()
+        if self._own_ray:
+            start_ray(address, scenario.shards, scenario.plugins)
+        cores = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
+        self.count: Final = min(scenario.shards or cores, scenario.peers)
+        if not 0 < self.count <= cores:
+            self.close()
+            raise LocalError(f"{self.count} shards need a core each; the cluster has {cores}")
+
+    def prepare(self) -> None:
+        key = secrets.token_bytes(32)
+        text = self._scenario.to_toml()
+        actor_class = ray.remote(num_cpus=1, max_restarts=0, scheduling_strategy="SPREAD")(ShardActor)
+        self._actors = [actor_class.remote(text, number, self.count, key) for number in range(self.count)]
+        self._places = self._ask("where", timeout_s=START_TIMEOUT_S)
+        self._ask("prepare", self._ask("address") if self.count > 1 else [])
+
+    def advance(self, until: int) -> list[Report]:
+        return [decode_report(report) for report in self._ask("advance", until)]
+
+    def digests(self) -> dict[int, bytes]:
+        return {peer: digest for digests in self._ask("digests") for peer, digest in digests.items()}
+
+    def memory(self) -> int:
+        return family_memory()
+
+    def close(self) -> None:
+        for actor in self._actors:
+            with suppress(Exception):
+                ray.kill(actor)
+        self._actors = []
+        if self._own_ray:
+            ray.shutdown()
+
+    def _ask(self, method: str, *arguments: Any, timeout_s: float | None = None) -> list[Any]:
+        """The answers of all shards, in their order; the first failure ends the wait.
+
+        Raises:
+            ShardLostError: a worker died.
+            Exception: what a shard raised.
+        """
+        waiting = {getattr(actor, method).remote(*arguments): number for number, actor in enumerate(self._actors)}
+        answers: list[Any] = [None] * len(waiting)
+        missed: ShardLostError | None = None
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while waiting:
+            ready, _ = ray.wait(list(waiting), num_returns=1, timeout=POLL_S)
+            for reference in ready:
+                number = waiting.pop(reference)
+                try:
+                    answers[number] = ray.get(reference)
+                except RayActorError:
+                    raise ShardLostError(self._obituary(number)) from None
+                except RayTaskError as error:
+                    cause = getattr(error, "cause", None) or error
+                    if not isinstance(cause, ShardLostError):
+                        raise cause from None
+                    missed = cause
+                    deadline = time.monotonic() + BLAME_TIMEOUT_S
+            if deadline is not None and time.monotonic() > deadline:
+                if missed is not None:
+                    break
+                missing = f"{len(waiting)} of {self.count} shards"
+                raise LocalError(f"no worker for {missing} within {timeout_s} s: is the cluster full?")
+        if missed is not None:
+            raise missed
+        return answers
+
+    def _obituary(self, number: int) -> str:
+        if not self._places:
+            return f"shard {number} died before it was ready"
+        node, process = self._places[number]
+        return f"shard {number} (process {process} on {node}) died; the run cannot go on without its peers"

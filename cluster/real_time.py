@@ -1,0 +1,299 @@
+"""A run in real time: the same hosts and actors, driven by asyncio and the machine's clock.
+
+A placement says how many actors share a host, and so a Ray actor: all of a core's peers (``packed``), those of
+one peer (``peer``), or a single one (``subsystem``), so that every rate limiter, session manager, RPC and DHT
+node is a Ray actor of its own. Which it is shows nowhere in the actors.
+
+Between Ray actors travel batches: once a turn of the event loop everything for one destination goes in one
+call. Ray orders nothing between calls of an async actor, so batches carry sequence numbers and the receiver puts
+them in order; and a sender has so many credits per destination, so a slow receiver fills the sender's outbox,
+whose packets are shed when it is full, and never Ray's queues.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing, suppress
+from typing import Final, Protocol
+
+from actors.actor import Actor
+from actors.host import Host
+from cluster.memory import family_memory
+from cluster.network import Network
+from cluster.options import ScenarioError
+from cluster.population import Population, SimulatedSetup
+from cluster.registry import WORKLOADS
+from cluster.scenario import Scenario
+from cluster.shard import TICK_NS, Report
+from cluster.simulation import Outcome, Progress, Sample
+from cluster.world import World
+
+CREDITS: Final = 4
+"""Batches under way to one destination: enough to hide a call's millisecond, few enough to bound its queue."""
+
+STATUS_S: Final = 0.5
+"""How often the driver asks how far everybody is."""
+
+SERVICES: Final = ("limiter", "sessions", "rpc", "dht", "workload")
+"""The actors that placement ``subsystem`` gives a host of their own."""
+
+Deliver = Callable[[int, int, bytes], Awaitable[None]]
+"""``(destination, sequence, batch)``: have the destination's host accept a batch."""
+
+
+class Layout:
+    """Which host runs which actor."""
+
+    def __init__(self, scenario: Scenario, hosts: int) -> None:
+        self._placement: Final = scenario.placement
+        self._peers: Final = scenario.peers
+        if scenario.placement == "subsystem":
+            self.hosts = scenario.peers * len(SERVICES)
+        elif scenario.placement == "peer":
+            self.hosts = scenario.peers
+        else:
+            self.hosts = max(1, min(hosts, scenario.peers))
+
+    def home(self, peer: int, service: str) -> int:
+        """The host of an actor; negative for peers that do not exist."""
+        if not 0 <= peer < self._peers:
+            return -1
+        if self._placement == "subsystem":
+            return peer * len(SERVICES) + SERVICES.index(service)
+        return peer if self._placement == "peer" else peer % self.hosts
+
+    def peers(self, host: int) -> Sequence[int]:
+        """The peers that have an actor on a host."""
+        if self._placement == "subsystem":
+            return (host // len(SERVICES),)
+        return range(host, self._peers, self.hosts)
+
+    def service(self, host: int) -> str | None:
+        """The one service that a host runs, ``None`` if it runs whole peers."""
+        return SERVICES[host % len(SERVICES)] if self._placement == "subsystem" else None
+
+
+class RealTimeShard:
+    """One host of a real-time run, and the loop that drives it."""
+
+    def __init__(self, scenario: str, number: int, hosts: int) -> None:
+        self._scenario: Final = Scenario.from_toml(scenario)
+        self._number: Final = number
+        self._layout: Final = Layout(self._scenario, hosts)
+        self._wake = asyncio.Event()
+        self._sent: dict[int, int] = {}
+        self._credits: dict[int, int] = {}
+        self._expected: dict[int, int] = {}
+        self._early: dict[int, dict[int, bytes]] = {}
+        self._flights: set[asyncio.Task[None]] = set()
+        self._started = 0
+        self._prepare()
+
+    def _prepare(self) -> None:
+        scenario = self._scenario
+        world = World(scenario)
+        population = Population(world, WORKLOADS.find(scenario.workload.kind).make.plan(scenario, world))
+        only = self._layout.service(self._number)
+
+        def build(peer: int, incarnation: int) -> tuple[SimulatedSetup, Sequence[type[Actor]]]:
+            setup, actors = population.build(peer, incarnation)
+            return setup, [actor for actor in actors if only is None or actor.service == only]
+
+        self._network = Network(scenario, scenario.seed, world) if scenario.network.model != "none" else None
+        self._host = Host(
+            build,
+            seed=scenario.seed,
+            network=self._network,
+            number=self._number,
+            route=self._layout.home if self._layout.hosts > 1 else None,
+            real_time=True,
+        )
+        population.schedule(self._host, self._layout.peers(self._number))
+
+    def accept(self, sender: int, sequence: int, batch: bytes) -> None:
+        """Take a batch of another host, in the order in which it was sent."""
+        early = self._early.setdefault(sender, {})  # never more than a sender has credits for
+        early[sequence] = batch
+        self._host.now = self._clock()
+        while (following := early.pop(self._expected.get(sender, 0), None)) is not None:
+            self._expected[sender] = self._expected.get(sender, 0) + 1
+            self._host.accept(following)
+        self._wake.set()
+
+    async def drive(self, deliver: Deliver) -> None:
+        """Run the host until the scenario's time is over."""
+        self._started = time.monotonic_ns()
+        end = self._scenario.duration_ns
+        host = self._host
+        while (now := self._clock()) < end:
+            self._wake.clear()
+            host.run(now + 1)
+            self._flush(deliver)
+            pause = min(host.next_time(), end) - self._clock()
+            if pause > 0:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), pause / 1e9)
+            else:
+                await asyncio.sleep(0)
+        for flight in tuple(self._flights):
+            flight.cancel()
+
+    def report(self) -> Report:
+        """What happened since the last report."""
+        host = self._host
+        counters = [(name, label, n) for (name, label), n in sorted(host.counters.items())]
+        counters += [("packets_sent", "", host.packets_sent), ("bytes_sent", "", host.bytes_sent)]
+        if self._network is not None:
+            counters += [("packets_dropped", reason, n) for reason, n in self._network.drops.items() if n]
+        now = min(self._clock(), self._scenario.duration_ns)
+        report = Report(
+            self._number,
+            now,
+            host.handled,
+            host.running,
+            counters,
+            host.histograms,
+            host.events,
+            host.spans,
+            0,
+            0,
+            0,
+            0,
+        )
+        host.events, host.spans = [], []
+        return report
+
+    def _clock(self) -> int:
+        """Nanoseconds since the run began; 0 before."""
+        return time.monotonic_ns() - self._started if self._started else 0
+
+    def _flush(self, deliver: Deliver) -> None:
+        """Send what waits for every destination that has a credit left."""
+        for destination in tuple(self._host.outboxes):
+            if self._credits.get(destination, CREDITS) <= 0:
+                continue
+            batch = self._host.take_outbox(destination)
+            sequence = self._sent.get(destination, 0)
+            self._sent[destination] = sequence + 1
+            self._credits[destination] = self._credits.get(destination, CREDITS) - 1
+            flight = asyncio.ensure_future(self._fly(deliver, destination, sequence, batch))
+            self._flights.add(flight)
+            flight.add_done_callback(self._flights.discard)
+
+    async def _fly(self, deliver: Deliver, destination: int, sequence: int, batch: bytes) -> None:
+        try:
+            await deliver(destination, sequence, batch)
+        finally:
+            self._credits[destination] += 1
+            self._wake.set()
+
+
+class RealTimeShards(Protocol):
+    """The hosts of a real-time run, wherever they are."""
+
+    @property
+    def hosts(self) -> int:
+        """How many there are."""
+        ...
+
+    async def start(self) -> None:
+        """Build all peers, and let time begin."""
+        ...
+
+    async def reports(self) -> list[Report]:
+        """What happened at every host since the last time."""
+        ...
+
+    async def finish(self) -> None:
+        """Wait for the end of the run; raises what a host raised."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything, also after a failure."""
+        ...
+
+
+class InlineRealTime:
+    """One host, in this process."""
+
+    hosts = 1
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+
+    async def start(self) -> None:
+        self._shard = RealTimeShard(self._scenario.to_toml(), 0, 1)
+        self._run = asyncio.ensure_future(self._shard.drive(self._nowhere))
+
+    async def reports(self) -> list[Report]:
+        return [self._shard.report()]
+
+    async def finish(self) -> None:
+        await self._run
+
+    def close(self) -> None:
+        return
+
+    async def _nowhere(self, destination: int, sequence: int, batch: bytes) -> None:
+        raise AssertionError("a single host has nobody to send to")
+
+
+def simulate_real(
+    scenario: Scenario,
+    *,
+    inline: bool = False,
+    address: str | None = None,
+    watch: Callable[[Progress], None] | None = None,
+) -> Outcome:
+    """Run a real-time scenario to its end; the arguments are those of ``simulation.simulate``.
+
+    Raises:
+        ShardLostError: a Ray actor died.
+        HandlerError: an actor failed by a bug.
+        LocalError: the cluster cannot run this.
+    """
+    if inline and scenario.placement != "packed":
+        raise ScenarioError("placement", f"{scenario.placement!r} needs Ray; an inline run is 'packed'")
+    started = time.perf_counter()
+    shards = _shards(scenario, inline, address)
+    outcome = Outcome(scenario, shards.hosts)
+    with closing(shards):
+        try:
+            asyncio.run(_drive(shards, outcome, started, watch))
+        except KeyboardInterrupt:
+            outcome.interrupted = True
+    return outcome
+
+
+def _shards(scenario: Scenario, inline: bool, address: str | None) -> RealTimeShards:
+    if inline:
+        return InlineRealTime(scenario)
+    from cluster.ray_real_time import RayRealTime  # noqa: PLC0415 - an inline run needs no Ray
+
+    return RayRealTime(scenario, address)
+
+
+async def _drive(
+    shards: RealTimeShards, outcome: Outcome, started: float, watch: Callable[[Progress], None] | None
+) -> None:
+    await shards.start()
+    outcome.ready_s = time.perf_counter() - started
+    duration = outcome.scenario.duration_ns
+    began = time.perf_counter()
+    end = asyncio.ensure_future(shards.finish())
+    next_sample = TICK_NS
+    while not end.done():
+        await asyncio.wait([end], timeout=STATUS_S)
+        outcome.reports = await shards.reports()
+        outcome.wall_s = time.perf_counter() - began
+        for report in outcome.reports:
+            outcome.events += report.events
+            outcome.spans += report.spans
+        if outcome.now >= next_sample or end.done():
+            outcome.series += [Sample(outcome.now, name, label, n) for (name, label), n in outcome.counters().items()]
+            outcome.peak_memory = max(outcome.peak_memory, family_memory())
+            next_sample += TICK_NS
+        if watch is not None:
+            up = max((report.up for report in outcome.reports), default=0)
+            watch(Progress(outcome.now, duration, outcome.handled, outcome.wall_s, up))
+    await end

@@ -1,0 +1,378 @@
+"""What a stranger can do to a peer's sessions: nothing that lasts, and nothing in another's name."""
+
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocols.crypto import x25519_public
+from protocols.errors import ProtocolError
+from protocols.identity import DeviceIdentity, certify
+from protocols.noise.datagrams import (
+    COOKIE,
+    COOKIE_DATAGRAM,
+    DATA,
+    FINAL,
+    HEADER,
+    INIT,
+    INIT_HEADER,
+    RESPONSE,
+    SessionError,
+)
+from protocols.noise.interface import DialFailed, SessionUp
+from protocols.noise.sessions import COOKIES_PER_DIAL_MAX, HALF_OPEN_PER_ENDPOINT_MAX
+from tests.pair import LATENCY, SECOND, Entropy, Pair
+from tests.protocols.noise.peers import (
+    NETWORK,
+    A,
+    B,
+    Peer,
+    can_talk,
+    heard,
+    identity,
+    met,
+    peer,
+    refused,
+    say,
+    state,
+    two,
+)
+
+STEPS = (INIT, RESPONSE, FINAL, DATA)
+
+
+def init_of(initiator: Peer, endpoint: int, now: int = 0) -> bytes:
+    """An INIT from a peer that does not mind how many dials it has."""
+    fresh = Peer(initiator.identity, initiator.entropy)
+    (transmit,) = fresh.sessions.dial(peer(99).device, endpoint, now, fresh.entropy)
+    return transmit.data  # type: ignore[attr-defined,no-any-return]
+
+
+def mutations(data: bytes) -> st.SearchStrategy[bytes]:
+    bits = st.integers(0, 8 * len(data) - 1)
+    return st.one_of(
+        st.integers(0, len(data) - 1).map(lambda size: data[:size]),
+        st.binary(min_size=1, max_size=3000).map(lambda tail: data + tail),
+        bits.map(lambda bit: (int.from_bytes(data, "big") ^ 1 << bit).to_bytes(len(data), "big")),
+        st.integers(0, 255).filter(lambda kind: kind != data[0]).map(lambda kind: bytes([kind]) + data[1:]),
+        st.binary(max_size=300),
+    )
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data(), st.sampled_from(STEPS))
+def test_mangled_datagram_changes_nothing_and_stops_no_handshake(data: st.DataObject, step: int) -> None:
+    pair, first, second = two()
+    pair.tell(A, first.dial(second, B, 0))
+    while not any(flight.data[0] == step for flight in pair.sent):
+        pair.step(SECOND)
+    flight = pair.sent[-1] if step != DATA else next(each for each in pair.sent if each.data[0] == DATA)
+    mangled = data.draw(mutations(flight.data))
+    target: Peer = pair.machines[flight.target]
+    sessions, before = len(target.sessions), state(target)
+    try:
+        target.receive(flight.source, mangled, pair.now)
+    except ProtocolError:
+        assert state(target) == before
+    assert len(target.sessions) == sessions, "a mangled datagram made or ended a session"
+    pair.run(10 * SECOND)
+    assert can_talk(pair)
+
+
+def test_garbage_with_the_right_index_does_not_kill_a_handshake() -> None:
+    pair, first, second = two()
+    pair.tell(A, first.dial(second, B, 0))
+    while not pair.of(A, SessionUp):
+        flight = pair.sent[-1]
+        if flight.data[0] in (RESPONSE, FINAL):
+            forged = flight.data[: HEADER.size] + bytes(len(flight.data) - HEADER.size)
+            reason = refused(pair.machines[flight.target], flight.source, forged, pair.now)
+            assert reason in ("low_order_point", "decrypt_failed")
+        pair.step(SECOND)
+    final = pair.sent[-1].data
+    assert refused(second, A, final[:-1] + bytes([final[-1] ^ 1]), pair.now) == "decrypt_failed"
+    pair.run(SECOND)
+    assert can_talk(pair)
+
+
+def test_handshake_stays_with_its_endpoint() -> None:
+    pair, first, second = two()
+    pair.tell(A, first.dial(second, B, 0))
+    while not pair.of(A, SessionUp):
+        flight = pair.sent[-1]
+        if flight.data[0] == RESPONSE:
+            assert refused(first, 77, flight.data, pair.now) == "wrong_endpoint"
+        pair.step(SECOND)
+    assert refused(second, 77, pair.sent[-1].data, pair.now) == "wrong_endpoint"
+    cookie = COOKIE_DATAGRAM.pack(COOKIE, 1, bytes(16))
+    assert refused(first, B, cookie, pair.now) == "unknown_handshake"
+
+
+def test_rewritten_index_breaks_the_handshake_of_who_rewrote_it() -> None:
+    pair, first, second = two(lambda flight: [])
+    pair.tell(A, first.dial(second, B, 0))
+    kind, index, cookie = INIT_HEADER.unpack_from(pair.sent[0].data)
+    rewritten = INIT_HEADER.pack(kind, index ^ 1, cookie) + pair.sent[0].data[INIT_HEADER.size :]
+    (response,) = second.receive(A, rewritten, 0)
+    redirected = HEADER.pack(RESPONSE, index) + response.data[HEADER.size :]  # type: ignore[attr-defined]
+    assert refused(first, B, redirected, 0) == "decrypt_failed"
+
+
+def forged_identity(change: Callable[[DeviceIdentity], DeviceIdentity]) -> tuple[Pair, Peer, Peer]:
+    """An honest peer at A and one at B whose identity does not hold together."""
+    honest, liar = peer(1), Peer(change(identity(2)), Entropy("liar"))
+    return Pair({A: honest, B: liar}), honest, liar
+
+
+def other_static(liar: DeviceIdentity) -> DeviceIdentity:
+    private = bytes([7]) * 32
+    return replace(liar, static_private=private, static_public=x25519_public(private))
+
+
+def other_device(liar: DeviceIdentity) -> DeviceIdentity:
+    return replace(liar, certificate=identity(3).certificate, device_public=identity(3).device_public)
+
+
+def other_purpose(liar: DeviceIdentity) -> DeviceIdentity:
+    mail = certify(liar.device_seed, liar.device_public, liar.static_public, NETWORK, b"mail")
+    return replace(liar, certificate=mail)
+
+
+def foreign_certificate(liar: DeviceIdentity) -> DeviceIdentity:
+    foreign = certify(liar.device_seed, liar.device_public, liar.static_public, b"elsewhere")
+    return replace(liar, certificate=foreign)
+
+
+@pytest.mark.parametrize("change", [other_static, other_device, other_purpose, foreign_certificate])
+def test_certificate_that_does_not_fit_makes_no_session_in_either_role(
+    change: Callable[[DeviceIdentity], DeviceIdentity],
+) -> None:
+    pair, honest, liar = forged_identity(change)
+    pair.tell(A, honest.dial(liar, B, 0))
+    pair.run(30 * SECOND)
+    assert pair.events[A] == [DialFailed(liar.device, B, "timeout")]
+    assert {error.reason for error in pair.errors[A]} == {"bad_certificate"}
+
+    pair, honest, liar = forged_identity(change)
+    pair.tell(B, liar.dial(honest, A, 0))
+    pair.run(30 * SECOND)
+    assert pair.events[A] == []
+    assert len(honest.sessions) == 0
+    assert "bad_certificate" in {error.reason for error in pair.errors[A]}
+
+
+@pytest.mark.parametrize("low_order", [0, 1])
+def test_static_of_low_order_makes_no_session_in_either_role(low_order: int) -> None:
+    def change(liar: DeviceIdentity) -> DeviceIdentity:
+        static = low_order.to_bytes(32, "little")
+        certificate = certify(liar.device_seed, liar.device_public, static, NETWORK)
+        return replace(liar, static_public=static, certificate=certificate)
+
+    pair, honest, liar = forged_identity(change)
+    pair.tell(A, honest.dial(liar, B, 0))
+    pair.run(30 * SECOND)
+    assert len(honest.sessions) == 0
+    assert "low_order_point" in {error.reason for error in pair.errors[A]}
+
+    pair, honest, liar = forged_identity(change)
+    pair.tell(B, liar.dial(honest, A, 0))
+    pair.run(30 * SECOND)
+    assert len(honest.sessions) == 0
+    assert "low_order_point" in {error.reason for error in pair.errors[A]}
+
+
+def test_ephemeral_of_low_order_is_refused_before_anything_is_kept() -> None:
+    second = peer(2)
+    init = init_of(peer(1), B)
+    forged = init[: INIT_HEADER.size] + bytes(32) + init[INIT_HEADER.size + 32 :]
+    assert refused(second, A, forged, 0) == "low_order_point"
+
+
+def test_other_network_is_no_network_of_ours() -> None:
+    stranger = Peer(identity(2, b"another network"), Entropy("stranger"))
+    honest = peer(1)
+    pair = Pair({A: honest, B: stranger})
+    pair.tell(A, honest.dial(stranger, B, 0))
+    pair.run(30 * SECOND)
+    assert pair.events[A] == [DialFailed(stranger.device, B, "timeout")]
+    assert {error.reason for error in pair.errors[A]} == {"decrypt_failed"}
+
+
+def test_handshake_reflected_to_its_sender_makes_no_session() -> None:
+    # Somebody between sends everything back to A, as if B said it.
+    first, second = peer(1), peer(2)
+    pair = Pair({A: first}, lambda flight: [])
+    pair.tell(A, first.dial(second, B, 0))
+    done = 0
+    while done < len(pair.sent):
+        try:
+            pair.tell(A, first.receive(B, pair.sent[done].data, pair.now))
+        except ProtocolError:
+            pass
+        done += 1
+    assert len(first.sessions) == 0
+    assert pair.of(A, SessionUp) == []
+
+
+def test_data_is_delivered_once_and_names_its_device() -> None:
+    pair, first, second = met(lambda flight: [LATENCY, LATENCY, 3 * LATENCY])
+    say(pair, A, second.device, b"once")
+    pair.run(SECOND)
+    assert heard(pair, B) == [b"once"]
+    assert pair.events[B][-1].device == first.device
+    assert {error.reason for error in pair.errors[B]} <= {"replayed", "finished_handshake"} | {"unknown_handshake"}
+
+
+def test_forged_data_neither_moves_a_session_nor_keeps_it_alive() -> None:
+    pair, _, second = met()
+    final = next(flight.data for flight in pair.sent if flight.data[0] == FINAL)
+    forged = bytes([DATA]) + final[1:5] + (5).to_bytes(8, "big") + bytes(32)
+    assert refused(second, 77, forged, pair.now) == "decrypt_failed"
+
+
+def test_session_follows_its_device_but_not_an_old_datagram() -> None:
+    pair, first, second = met()
+    session = first.sessions.session_with(second.device) or 0
+    old, new = (first.sessions.send(session, data, pair.now)[0].data for data in (b"old", b"new"))  # type: ignore[attr-defined]
+    (opened,) = second.receive(77, new, pair.now)
+    assert (opened.data, opened.endpoint) == (b"new", 77)  # type: ignore[attr-defined]
+    second.receive(A, old, pair.now)
+    (reply,) = second.sessions.send(opened.session, b"reply", pair.now)  # type: ignore[attr-defined]
+    assert reply.endpoint == 77  # type: ignore[attr-defined]
+
+
+# -- floods -----------------------------------------------------------------------------------------
+
+
+def flood(victim: Peer, count: int, now: int = 0, source: int = 1000) -> list[int]:
+    """INITs of ``count`` endpoints; the types of the answers."""
+    entropy = Entropy(f"flood {source}")
+    answers = []
+    for number in range(count):
+        init = INIT_HEADER.pack(INIT, number + 1, bytes(16)) + x25519_public(entropy(32)) + bytes(215)
+        answers += [output.data[0] for output in victim.receive(source + number, init, now)]  # type: ignore[attr-defined]
+    return answers
+
+
+def test_responder_under_load_answers_with_cookies_and_keeps_nothing() -> None:
+    victim = peer(2)
+    answers = flood(victim, 100)
+    half = victim.config.half_open_max // 2
+    assert answers == [RESPONSE] * half + [COOKIE] * (100 - half)
+    assert victim.sessions.half_open == half
+    exchanges = victim.sessions.exchanges
+    flood(victim, 100, source=5000)
+    assert victim.sessions.exchanges == exchanges, "a Diffie-Hellman for a stranger under load"
+
+
+def test_honest_dial_gets_through_a_flood_with_its_cookie() -> None:
+    pair, first, second = two()
+    flood(second, 100)
+    pair.tell(A, first.dial(second, B, 0))
+    pair.run(SECOND // 2)
+    assert [flight.data[0] for flight in pair.sent] == [INIT, COOKIE, INIT, RESPONSE, FINAL, DATA]
+    assert can_talk(pair)
+
+
+def test_cookie_is_of_one_endpoint_and_index_and_ages() -> None:
+    victim, initiator = peer(2), peer(1)
+    flood(victim, 100)
+    init = init_of(initiator, B)
+    (demand,) = victim.receive(A, init, 0)
+    _, index, cookie = COOKIE_DATAGRAM.unpack(demand.data)  # type: ignore[attr-defined]
+    with_cookie = INIT_HEADER.pack(INIT, index, cookie) + init[INIT_HEADER.size :]
+    with_other_index = INIT_HEADER.pack(INIT, index ^ 1, cookie) + init[INIT_HEADER.size :]
+    lifetime = victim.config.cookie_lifetime_ms * 1_000_000
+
+    def answer(source: int, data: bytes, now: int) -> int:
+        return victim.restored().receive(source, data, now)[0].data[0]  # type: ignore[attr-defined,no-any-return]
+
+    assert answer(A, with_cookie, 0) == RESPONSE
+    assert answer(A, with_cookie, 2 * lifetime - 1) == RESPONSE
+    assert answer(A, with_cookie, 2 * lifetime) == COOKIE
+    assert answer(77, with_cookie, 0) == COOKIE
+    assert answer(A, with_other_index, 0) == COOKIE
+
+
+def test_half_open_handshakes_are_bounded_whatever_is_presented() -> None:
+    victim = peer(2)
+    entropy = Entropy("cookies")
+    full = 0
+    for number in range(3 * victim.config.half_open_max):
+        init = INIT_HEADER.pack(INIT, 9, bytes(16)) + x25519_public(entropy(32)) + bytes(215)
+        (answer,) = victim.receive(1000 + number, init, 0)
+        if answer.data[0] == COOKIE:  # type: ignore[attr-defined]
+            cookie = answer.data[5:]  # type: ignore[attr-defined]
+            paid = INIT_HEADER.pack(INIT, 9, cookie) + init[INIT_HEADER.size :]
+            try:
+                victim.receive(1000 + number, paid, 0)
+            except SessionError as error:
+                assert error.reason == "half_open_full"
+                full += 1
+    assert victim.sessions.half_open == victim.config.half_open_max
+    assert full == 2 * victim.config.half_open_max
+
+
+def test_spoofed_handshakes_of_an_endpoint_do_not_shut_it_out() -> None:
+    pair, first, second = two()
+    entropy = Entropy("spoofer")
+    for number in range(10):
+        init = INIT_HEADER.pack(INIT, number + 1, bytes(16)) + x25519_public(entropy(32)) + bytes(215)
+        second.receive(A, init, 0)
+    assert second.sessions.half_open == HALF_OPEN_PER_ENDPOINT_MAX
+    pair.tell(A, first.dial(second, B, 0))
+    pair.run(SECOND)
+    assert can_talk(pair)
+    assert second.sessions.half_open == HALF_OPEN_PER_ENDPOINT_MAX - 1
+
+
+def test_initiator_answers_few_cookies() -> None:
+    pair, first, second = two(lambda flight: [])
+    pair.tell(A, first.dial(second, B, 0))
+    index = INIT_HEADER.unpack_from(pair.sent[0].data)[1]
+    for number in range(COOKIES_PER_DIAL_MAX):
+        cookie = COOKIE_DATAGRAM.pack(COOKIE, index, bytes([number + 1]) * 16)
+        assert len(first.receive(B, cookie, 0)) == 1
+        assert refused(first, B, cookie, 0) == "unused_cookie"
+    assert refused(first, B, COOKIE_DATAGRAM.pack(COOKIE, index, bytes([9]) * 16), 0) == "unused_cookie"
+
+
+def test_flood_of_ten_thousand_leaves_memory_flat() -> None:
+    victim = peer(2)
+    flood(victim, 200)
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for round_ in range(10):
+        now = round_ * SECOND
+        flood(victim, 1000, now, source=10_000 * (round_ + 1))
+        victim.expire(now)
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert grown < 50_000
+    assert victim.sessions.half_open <= victim.config.half_open_max
+
+
+def test_no_datagram_names_more_memory_than_it_brings() -> None:
+    first = peer(1)
+    for size in (0, 1, 4, 28, 2049, 65_535, 65_536):
+        for kind in range(8):
+            data = (bytes([kind]) + bytes(size))[:size]
+            assert refused(first, 7, data, 0) in (
+                "bad_size",
+                "unknown_datagram",
+                "unknown_session",
+            )
+
+
+def test_pieces_of_a_handshake_print_no_secret() -> None:
+    pair, first, second = two()
+    pair.tell(A, first.dial(second, B, 0))
+    pair.step(SECOND)
+    for pending in (*first.sessions._dials.values(), *second.sessions._half_open.values()):
+        assert "\\x" not in repr(pending)
+        assert len(repr(pending)) < 40
+
+
