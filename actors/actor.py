@@ -16,7 +16,6 @@ from protocols.messages import Codec, Message
 
 if TYPE_CHECKING:
     from actors.context import Context
-    from actors.setup import PeerSetup
 
 LOCAL_SIZE_MAX: Final = 32 * 1024 * 1024
 """The largest message between two actors of a peer: a reassembled body, with room for its envelope."""
@@ -63,7 +62,7 @@ class Actor:
         """Encodes and decodes the messages this actor handles: for timers in a checkpoint, and between hosts."""
         return Codec(*cls.handlers, size_max=LOCAL_SIZE_MAX)
 
-    def __init__(self, setup: "PeerSetup") -> None:
+    def __init__(self, setup: Any) -> None:
         raise NotImplementedError
 
     def start(self, ctx: "Context") -> None:
@@ -74,6 +73,6 @@ class Actor:
         raise NotImplementedError
 
     @classmethod
-    def from_bytes(cls, data: bytes, setup: "PeerSetup") -> Self:
+    def from_bytes(cls, data: bytes, setup: Any) -> Self:
         """The actor whose ``to_bytes`` gave ``data``, in a peer of the same ``setup``."""
         raise NotImplementedError

@@ -102,7 +102,7 @@ class EventRow(NamedTuple):
     peer: int
     service: str
     name: str
-    fields: Mapping[str, int | str | bytes]
+    fields: Mapping[str, int | str]
 
 
 class SpanRow(NamedTuple):
@@ -537,11 +537,12 @@ class Host:
 
     def security(self, number: int, service: str, reason: str, detail: str, device: bytes) -> None:
         self.count("security_events", 1, reason)
-        self.note(number, service, "security", {"reason": reason, "detail": detail[:200], "device": device.hex()})
+        self.note(number, service, "security", {"reason": reason, "detail": detail[:200], "device": device})
 
     def note(self, number: int, service: str, name: str, fields: Mapping[str, int | str | bytes]) -> None:
         if len(self.events) < EVENTS_SIZE_MAX:
-            self.events.append(EventRow(self.now, number, service, name, fields))
+            readable = {key: value.hex() if isinstance(value, bytes) else value for key, value in fields.items()}
+            self.events.append(EventRow(self.now, number, service, name, readable))
         else:
             self.count("events_discarded")
 

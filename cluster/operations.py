@@ -8,7 +8,7 @@ those whose asker went down before the deadline and had no answer yet. Latency a
 that found the record at another node.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
@@ -91,7 +91,7 @@ def during(operations: Iterable[Operation], up_at: int, down_at: int | None) -> 
     return tuple(each for each in operations if up_at <= each.at and (down_at is None or each.at < down_at))
 
 
-def outcomes(plan: Plan, events: Iterable[EventRow], world: World, end: int) -> list[Row]:
+def outcomes(plan: Mapping[int, Sequence[Operation]], events: Iterable[EventRow], world: World, end: int) -> list[Row]:
     """What came of every operation that was due before ``end``, where the run ended, in the order of their numbers.
 
     An operation without an event is ``interrupted`` if its peer, or the run, went down before the deadline.

@@ -63,19 +63,18 @@ class Table:
         At such a moment long sessions are likelier met than short ones. A run that starts with fresh
         sessions instead shows for hours more departures than its law has.
         """
-        points, areas = self.points, _areas(self.points)
+        points, areas = (*self.points, 0), _areas(self.points)
         total = areas[-1]
         residual = [points[0]]
         cell = 0
-        for index in range(1, len(points)):
+        for index in range(1, len(self.points) - 1):
             target = total * _tail(index) >> (OCTAVES + _CELL_BITS)
             while areas[cell + 1] < target:
                 cell += 1
             width = areas[cell + 1] - areas[cell]
             step = points[cell] - points[cell + 1]
             residual.append(points[cell] - (step * (target - areas[cell]) // width if width else 0))
-        residual[-1] = 0
-        return Table(tuple(residual))
+        return Table((*residual, 0))
 
 
 def _tail(index: int) -> int:
@@ -87,13 +86,14 @@ def _tail(index: int) -> int:
 def _areas(points: tuple[int, ...]) -> list[int]:
     """The integral of the survival function from each entry to infinity, in units of 2**-(OCTAVES + 6) ns.
 
-    The last one goes on to zero: what is always exceeded counts in full.
+    One more than there are entries: the last one is from zero, and so the mean. Until the least time the
+    survival function is 1.
     """
     areas = [0]
     for index in range(1, len(points)):
         step = points[index - 1] - points[index]
         areas.append(areas[-1] + step * (_tail(index - 1) + _tail(index)))
-    areas[-1] += points[-1] * 2 * _tail(len(points) - 1)
+    areas.append(areas[-1] + points[-1] * 2 * _tail(len(points) - 1))
     return areas
 
 

@@ -12,8 +12,11 @@ are needed and sorts only those.
 Who gets in (attack D3): a contact that has itself answered a call of ours, at that endpoint, and nobody else.
 Hearsay and strangers who called us wait in the bucket's replacement cache, or are pinged. Who gets out (D8):
 a contact that failed several calls in a row; a closed connection says nothing. Nobody else displaces an
-old contact that still answers, since who has been up longest stays up longest (Kademlia §2.4). The table sends
+old contact that still answers, since who has been up longest stays up longest (Kademlia §2.2). The table sends
 nothing: it says who should be pinged.
+
+A node must know all of its k nearest (§2.4), and they may lie in one bucket that is full. So a neighbour enters a full
+bucket too, up to twice k, which stops who makes keys ever nearer.
 """
 
 from array import array
@@ -35,7 +38,7 @@ class TableState(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 
 
 class RoutingTable:
-    """The contacts that a node has reached, at most ``k`` at each distance.
+    """The contacts that a node has reached, about ``k`` at each distance.
 
     ``group_shift``: endpoints equal above this bit are one network; no network may have more than
     ``group_bucket_max`` entries of a bucket and ``group_table_max`` of the table (attack D1).
@@ -146,7 +149,8 @@ class RoutingTable:
         if bucket < 0:
             return False
         low, high = self._range(bucket)
-        if high - low + reserved >= self.k:
+        size = high - low + reserved
+        if size >= self.k and (size >= 2 * self.k or not self._is_neighbour(contact, bucket)):
             return False
         if self._group_shift is None:
             return True
@@ -230,6 +234,17 @@ class RoutingTable:
         first = (self._own >> bucket ^ 1) << bucket
         low = bisect_left(self._ids, first)
         return low, bisect_left(self._ids, first + (1 << bucket), low)
+
+    def _is_neighbour(self, contact: Contact, bucket: int) -> bool:
+        """Whether it is nearer to us than the k-th nearest that we know."""
+        subtree = self._own >> bucket << bucket
+        low = bisect_left(self._ids, subtree)
+        if bisect_left(self._ids, subtree + (1 << bucket), low) - low >= self.k:
+            return False  # k are nearer than anybody in its bucket
+        nearest = self.closest(self._own, self.k)
+        if len(nearest) < self.k:
+            return False  # its bucket is full of those being pinged
+        return node_id(contact.device) ^ self._own < node_id(nearest[-1].device) ^ self._own
 
     def _forget_replacement(self, contact: Contact) -> None:
         if not self._replacements:

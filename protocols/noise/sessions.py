@@ -72,6 +72,9 @@ Heard = tuple[int, int, bytes]
 
 STATE_VERSION: Final = 1
 
+NEVER: Final = 2**63 - 1
+"""Later than every deadline."""
+
 HALF_OPEN_PER_ENDPOINT_MAX: Final = 2
 """An endpoint's third handshake at a time needs a cookie, and then displaces its first: who spoofs an
 endpoint can neither fill the table in its name nor shut it out."""
@@ -98,10 +101,11 @@ class Sessions:
         "_cookie_secret",
         "_dials",
         "_half_open",
+        "_handshakes_at",
         "_identity",
+        "_sessions_at",
         "_table",
         "_unconfirmed",
-        "_wake_at",
         "exchanges",
         "verifications",
     )
@@ -118,7 +122,10 @@ class Sessions:
         # finished handshake, is known. At most one for each half-open handshake and session.
         self._answered: dict[Heard, tuple[int, int]] = {}
         self._cookie_secret = b""
-        self._wake_at: int | None = None
+        # No later than the first deadline of either kind. Two, as handshakes come and go by the second, and to
+        # look through all sessions as often would cost more than they do.
+        self._handshakes_at = NEVER
+        self._sessions_at = NEVER
         self.exchanges = 0
         """X25519 operations done so far, in vain or not, for who accounts for CPU time."""
         self.verifications = 0
@@ -370,18 +377,25 @@ class Sessions:
             self._unconfirmed.pop(down.session, None)
         for satisfied in [each for each, dial in self._dials.items() if dial.device == agreed.device]:
             del self._dials[satisfied]
-        self._wake_by(min(self._table.idle_at(session), self._table.renew_at(session)))
+        self._sessions_at = min(self._sessions_at, self._table.idle_at(session), self._table.renew_at(session))
         return [*ended, _up(session)]
 
     # -- told the time ----------------------------------------------------------------------------------
 
     def deadline(self) -> int | None:
-        """When to call ``expire`` next; perhaps a little early, never late."""
-        return self._wake_at
+        """When to call ``expire`` next; perhaps early, never late."""
+        earliest = min(self._handshakes_at, self._sessions_at)
+        return earliest if earliest < NEVER else None
 
     def expire(self, now: int, entropy: Entropy) -> list[Message]:
-        if self._wake_at is None or now < self._wake_at:
-            return []
+        outputs: list[Message] = []
+        if now >= self._handshakes_at:
+            outputs += self._expire_handshakes(now)
+        if now >= self._sessions_at:
+            outputs += self._expire_sessions(now, entropy)
+        return outputs
+
+    def _expire_handshakes(self, now: int) -> list[Message]:
         outputs: list[Message] = []
         for index, dial in _due(self._dials, now):
             if now < dial.deadline:
@@ -403,38 +417,42 @@ class Sessions:
                 outputs.append(self._repeat(unconfirmed, session.endpoint, now))
             else:
                 outputs.append(self._end(session, "unconfirmed"))
-        for key in [key for key, (_, until) in self._answered.items() if now >= until]:
-            del self._answered[key]
+        for heard in [heard for heard, (_, until) in self._answered.items() if now >= until]:
+            del self._answered[heard]
+        self._handshakes_at = min(
+            min((dial.wake_at for dial in self._dials.values()), default=NEVER),
+            min((half_open.wake_at for half_open in self._half_open.values()), default=NEVER),
+            min((unconfirmed.wake_at for unconfirmed in self._unconfirmed.values()), default=NEVER),
+            min((until for _, until in self._answered.values()), default=NEVER),
+        )
+        return outputs
+
+    def _expire_sessions(self, now: int, entropy: Entropy) -> list[Message]:
+        outputs: list[Message] = []
+        earliest = NEVER
         for session in self._table:
+            idle_at, renew_at = self._table.idle_at(session), self._table.renew_at(session)
             if now >= session.reject_at:
                 outputs.append(self._end(session, "expired"))
-            elif now >= self._table.idle_at(session):
+                continue
+            if now >= idle_at:
                 outputs.append(self._end(session, "idle"))
-            elif now >= self._table.renew_at(session) and self._may_renew(session):
-                outputs.append(self._start_dial(session.device, session.endpoint, now, entropy, renewal=True))
-        self._wake_at = self._earliest(now)
+                continue
+            if session.initiator and now >= renew_at:
+                if self._may_renew(session):
+                    outputs.append(self._start_dial(session.device, session.endpoint, now, entropy, renewal=True))
+                # Looked at again when this dial, or what is in its way, must have ended.
+                renew_at = now + self._config.handshake_timeout_ms * NS_PER_MS
+            earliest = min(earliest, session.reject_at, idle_at, renew_at if session.initiator else NEVER)
+        self._sessions_at = earliest
         return outputs
 
     def _may_renew(self, session: Session) -> bool:
         return (
-            session.initiator
-            and self._table.with_device(session.device) is session
+            self._table.with_device(session.device) is session
             and len(self._dials) < self._config.dials_max
             and all(dial.device != session.device for dial in self._dials.values())
         )
-
-    def _earliest(self, now: int) -> int | None:
-        times = [dial.wake_at for dial in self._dials.values()]
-        times += [half_open.wake_at for half_open in self._half_open.values()]
-        times += [unconfirmed.wake_at for unconfirmed in self._unconfirmed.values()]
-        times += [until for _, until in self._answered.values()]
-        for session in self._table:
-            times += session.reject_at, self._table.idle_at(session)
-            renew_at = self._table.renew_at(session)
-            # What is due and was not begun waits for a dial to end, whose time is among these.
-            if session.initiator and renew_at > now:
-                times.append(renew_at)
-        return min(times, default=None)
 
     # -- inside -----------------------------------------------------------------------------------------
 
@@ -480,8 +498,7 @@ class Sessions:
         return Transmit(endpoint, pending.datagram)
 
     def _wake_by(self, time: int) -> None:
-        if self._wake_at is None or time < self._wake_at:
-            self._wake_at = time
+        self._handshakes_at = min(self._handshakes_at, time)
 
     # -- to bytes and back ------------------------------------------------------------------------------
 
@@ -496,7 +513,8 @@ class Sessions:
                 list(self._unconfirmed.items()),
                 list(self._answered.items()),
                 self._cookie_secret,
-                self._wake_at,
+                self._handshakes_at,
+                self._sessions_at,
                 self.exchanges,
                 self.verifications,
             )
@@ -519,7 +537,7 @@ class Sessions:
         sessions._unconfirmed = dict(saved.unconfirmed)
         sessions._answered = dict(saved.answered)
         sessions._cookie_secret = saved.cookie_secret
-        sessions._wake_at = saved.wake_at
+        sessions._handshakes_at, sessions._sessions_at = saved.handshakes_at, saved.sessions_at
         sessions.exchanges, sessions.verifications = saved.exchanges, saved.verifications
         return sessions
 
@@ -532,7 +550,8 @@ class _Saved(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     unconfirmed: list[tuple[int, Unconfirmed]]
     answered: list[tuple[Heard, tuple[int, int]]]
     cookie_secret: bytes
-    wake_at: int | None
+    handshakes_at: int
+    sessions_at: int
     exchanges: int
     verifications: int
 

@@ -90,6 +90,10 @@ class Rpc:
         self._server.refuse(call, code, message, happened, now, out)
         return out
 
+    def caller(self, call: int) -> bytes | None:
+        """The device that waits for the answer to an ``Incoming``; ``None`` if nobody does any more."""
+        return self._server.caller(call)
+
     # -- sessions -----------------------------------------------------------------------------------------
 
     def session_up(self, session: int, device: bytes, endpoint: int, now: int) -> list[Output]:

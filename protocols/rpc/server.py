@@ -24,8 +24,8 @@ from protocols.rpc.link import RTO_MAX_NS, Agenda, Link
 from protocols.rpc.replay import IdWindow, ReplyCache
 
 STALLED_NS: Final = 10 * 10**9
-"""A large request that gets no new chunk for so long gives its room to others; a sender backs off from 250 ms,
-so five of its repetitions were lost in a row."""
+"""A large request of which nothing comes for so long gives its room to others: at least three repetitions in a
+row were lost, or its sender is gone."""
 
 
 class Serving:
@@ -111,6 +111,7 @@ class Server:
         serving = link.serving.get(identifier) if link.serving else None
         if serving is not None:
             if serving.partial is not None:
+                self._agenda.move(serving, min(serving.deadline, now + STALLED_NS))  # its sender is alive
                 self._acknowledge(serving, out)
             out.append(Replayed(link.session, "in_progress"))
         elif not self._answer_again(link, identifier, now, out):
@@ -175,10 +176,22 @@ class Server:
 
     # -- services -----------------------------------------------------------------------------------------
 
+    def _awaited(self, number: int) -> Serving | None:
+        """The request, if it was delivered and has no answer yet."""
+        task = self._agenda.tasks.get(number)
+        if isinstance(task, Serving) and task.partial is None and task.outgoing is None:
+            return task
+        return None
+
+    def caller(self, number: int) -> bytes | None:
+        """Who waits for a service's answer."""
+        serving = self._awaited(number)
+        return None if serving is None else serving.link.device
+
     def respond(self, number: int, body: bytes, now: int, out: list[Output]) -> None:
         """A service's answer; dropped if nobody waits for it any more."""
-        serving = self._agenda.tasks.get(number)
-        if not isinstance(serving, Serving) or serving.partial is not None or serving.outgoing is not None:
+        serving = self._awaited(number)
+        if serving is None:
             return
         link = serving.link
         if len(body) <= CHUNK_SIZE:
@@ -195,8 +208,8 @@ class Server:
 
     def refuse(self, number: int, code: str, message: str, happened: Happened, now: int, out: list[Output]) -> None:
         """A service gives no answer."""
-        serving = self._agenda.tasks.get(number)
-        if isinstance(serving, Serving) and serving.partial is None and serving.outgoing is None:
+        serving = self._awaited(number)
+        if serving is not None:
             self._forget(serving)
             self._answer_error(serving.link, serving.id, code, happened, message, now, out)
 

@@ -26,8 +26,11 @@ from tests.protocols.kademlia.world import HOUR, QUIET, SECOND, World
 
 OWN = b"own".ljust(32)
 EVERYBODY = [Contact(number.to_bytes(32), number) for number in range(1, 400)]
-FAR = [contact for contact in EVERYBODY if (node_id(contact.device) ^ node_id(OWN)) >> 255]
-"""All in one bucket."""
+FAR = sorted(
+    (contact for contact in EVERYBODY if (node_id(contact.device) ^ node_id(OWN)) >> 255),
+    key=lambda contact: node_id(contact.device) ^ node_id(OWN),
+)
+"""All in one bucket, nearest first."""
 PING, PONG = REQUESTS.encode(Ping()), RESPONSES.encode(Pong())
 STALE = 16 * 60 * SECOND
 
@@ -90,6 +93,7 @@ def test_a_newcomer_to_a_full_bucket_takes_the_place_of_who_does_not_answer() ->
     oldest = ping.device
     (again,) = queries(node.failed(ping.token, STALE + 1, unanswered=True))
     assert again.device == oldest
+    assert call(node, next(contact for contact in FAR[:20] if contact.device != oldest), STALE + 1) == []
     (promotion,) = queries(node.failed(again.token, STALE + 2, unanswered=True))
     assert node.table.find(oldest) is None
     assert promotion.device == newcomer.device

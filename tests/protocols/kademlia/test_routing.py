@@ -34,10 +34,22 @@ def test_closest_is_what_sorting_everybody_gives(members: set[int], target: int,
     assert table.closest(target, n) == sorted(table.contacts(), key=lambda contact: distance(contact, target))[:n]
 
 
+def test_the_k_nearest_are_known_whoever_comes_first() -> None:
+    table = RoutingTable(OWN, k=20)
+    crowd = same_bucket(100)
+    for contact in sorted(crowd, key=lambda contact: -distance(contact, OWN)):
+        table.responded(contact, 0)
+    assert len(table) == 40, "keys made ever nearer fill a bucket twice and no more"
+    table = RoutingTable(OWN, k=20)
+    for contact in crowd[:30]:
+        table.responded(contact, 0)
+    assert table.closest(OWN, 20) == sorted(crowd[:30], key=lambda contact: distance(contact, OWN))[:20]
+
+
 def test_entering_one_by_one_gives_the_table_that_entering_in_bulk_gives() -> None:
-    bulk = RoutingTable.from_contacts(OWN, CONTACTS, 3)
+    bulk = RoutingTable.from_contacts(OWN, sorted(CONTACTS, key=lambda contact: distance(contact, OWN)), 3)
     single = RoutingTable(OWN, replacements_max=0)
-    for contact in CONTACTS:
+    for contact in sorted(CONTACTS, key=lambda contact: distance(contact, OWN)):
         single.responded(contact, 3)
     assert single.to_state() == bulk.to_state()
     assert max(size for _, size in bulk.buckets()) == 20
@@ -58,7 +70,7 @@ def test_the_owner_of_a_table_never_enters_it() -> None:
 
 
 def test_a_full_bucket_keeps_its_old_contacts_and_lets_the_newcomer_wait() -> None:
-    old, new = same_bucket(21)[:20], same_bucket(21)[20]
+    *old, new = sorted(same_bucket(21), key=lambda contact: distance(contact, OWN))
     table = RoutingTable(OWN)
     assert all(table.responded(contact, now) for now, contact in enumerate(old))
     assert not table.responded(new, 99)

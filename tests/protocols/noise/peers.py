@@ -127,3 +127,10 @@ def state(peer: Peer) -> bytes:
     data = peer.sessions.to_bytes()
     peer.sessions.exchanges, peer.sessions.verifications = exchanges, verifications
     return data
+
+
+def init_of(initiator: Peer, endpoint: int, now: int = 0) -> bytes:
+    """An INIT from a peer that does not mind how many dials it has."""
+    fresh = Peer(initiator.identity, initiator.entropy)
+    (transmit,) = fresh.sessions.dial(peer(99).device, endpoint, now, fresh.entropy)
+    return transmit.data  # type: ignore[attr-defined,no-any-return]

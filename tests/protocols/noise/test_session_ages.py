@@ -41,7 +41,7 @@ def test_silent_session_ends_on_both_sides_and_leaves_nothing() -> None:
 
 
 def test_sending_to_a_peer_that_is_gone_does_not_keep_its_session_alive() -> None:
-    pair, first, second = met()
+    pair, _, _ = met()
     pair.link = lambda flight: []
     keep_talking(pair, 4 * MINUTE)
     assert [down.reason for down in pair.of(A, SessionDown)] == ["idle"]
@@ -79,7 +79,7 @@ def test_older_session_is_readable_until_it_idles_out() -> None:
 
 
 def test_session_that_cannot_be_renewed_ends_after_two_hours() -> None:
-    pair, first, second = met()
+    pair, _, _ = met()
     pair.link = lambda flight: [] if flight.data[0] == INIT else perfect(flight)
     keep_talking(pair, 2 * HOUR + MINUTE)
     assert [down.reason for down in pair.of(A, SessionDown)] == ["expired"]
@@ -99,9 +99,7 @@ def test_session_without_counters_left_ends() -> None:
     pair, first, second = met()
     session = first.sessions.session_with(second.device) or 0
     first.sessions._table.by_index[session].send_counter = COUNTER_LIMIT
-    assert first.sessions.send(session, b"one too many", pair.now) == [
-        SessionDown(session, second.device, "exhausted")
-    ]
+    assert first.sessions.send(session, b"one too many", pair.now) == [SessionDown(session, second.device, "exhausted")]
 
 
 def test_third_session_of_a_device_ends_its_first() -> None:
@@ -112,9 +110,7 @@ def test_third_session_of_a_device_ends_its_first() -> None:
         pair.tell(A, first.dial(second, B, pair.now))
         pair.run(SECOND)
     ups = [up.session for up in pair.of(B, SessionUp)]
-    assert pair.of(B, SessionDown) == [
-        SessionDown(session, first.device, "superseded") for session in ups[:2]
-    ]
+    assert pair.of(B, SessionDown) == [SessionDown(session, first.device, "superseded") for session in ups[:2]]
     assert second.sessions.session_with(first.device) == ups[-1]
     assert len(second.sessions) == 2
 
@@ -212,7 +208,7 @@ def test_restored_at_every_step_everything_continues_the_same(fates: list[int], 
 def test_bytes_of_something_else_are_refused() -> None:
     _, first, _ = met()
     good = first.sessions.to_bytes()
-    for bad in (b"", b"\x00", good[:-1], good + b"\x00", good.replace(b"\x9a\x01", b"\x9a\x02", 1)):
+    for bad in (b"", b"\x00", good[:-1], good + b"\x00", good[:1] + b"\x02" + good[2:]):
         with pytest.raises(LocalError):
             Sessions.from_bytes(bad, first.identity, first.config, AeadContexts(1))
 

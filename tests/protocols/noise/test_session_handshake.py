@@ -228,9 +228,7 @@ def test_sending_on_a_session_that_has_ended_does_nothing() -> None:
 def test_frame_too_large_for_a_datagram_is_the_callers_fault() -> None:
     _, first, second = met()
     with pytest.raises(LocalError):
-        first.sessions.send(
-            first.sessions.session_with(second.device) or 0, bytes(PLAINTEXT_SIZE_MAX + 1), SECOND
-        )
+        first.sessions.send(first.sessions.session_with(second.device) or 0, bytes(PLAINTEXT_SIZE_MAX + 1), SECOND)
 
 
 def test_configuration_that_makes_no_sense_is_refused() -> None:
@@ -244,9 +242,7 @@ FATES = st.sampled_from([[], [], [1], [1], [1], [1, 1], [1, 40], [40], [400]])
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(FATES, max_size=40), st.sampled_from(["A", "B", "AB"]), st.integers(0, 60))
-def test_any_network_ends_in_talk_or_in_a_failure_that_is_told(
-    fates: list[list[int]], who: str, gap_ms: int
-) -> None:
+def test_any_network_ends_in_talk_or_in_a_failure_that_is_told(fates: list[list[int]], who: str, gap_ms: int) -> None:
     def link(flight: Flight) -> Sequence[int]:
         fate = fates[flight.number] if flight.number < len(fates) else [1]
         return [LATENCY * delay for delay in fate]

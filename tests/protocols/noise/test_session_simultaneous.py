@@ -1,6 +1,7 @@
 """Both dial at once: every order in which things can happen ends in sessions that can talk."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -25,7 +26,11 @@ class World:
 
     def copy(self) -> "World":
         twin = World(self.peers[A].restored(), self.peers[B].restored(), self.now)
-        twin.flying, twin.to_dial, twin.ups = list(self.flying), list(self.to_dial), {end: set(up) for end, up in self.ups.items()}
+        twin.flying, twin.to_dial, twin.ups = (
+            list(self.flying),
+            list(self.to_dial),
+            {end: set(up) for end, up in self.ups.items()},
+        )
         return twin
 
     def tell(self, endpoint: int, outputs: object) -> None:
@@ -43,10 +48,8 @@ class World:
 
     def deliver(self, position: int) -> None:
         target, data = self.flying.pop(position)
-        try:
+        with suppress(ProtocolError):
             self.tell(target, self.peers[target].receive(A + B - target, data, self.now))
-        except ProtocolError:
-            pass
 
     def key(self) -> tuple[object, ...]:
         sessions = (self.peers[A].sessions.to_bytes(), self.peers[B].sessions.to_bytes())

@@ -20,7 +20,7 @@ from protocols.rpc.frames import (
     RpcError,
 )
 from protocols.rpc.server import STALLED_NS
-from tests.protocols.rpc.ends import BOB, DELAY_NS, DEVICES, Ends, question, text_of
+from tests.protocols.rpc.ends import BOB, DELAY_NS, DEVICES, Ends, question
 
 WELCOME = 350_000
 LOST: tuple[int, ...] = ()
@@ -42,8 +42,8 @@ def test_welcome_sized_body_arrives_both_ways() -> None:
     assert [one.body for one in ends.incoming] == [large()]
     assert [one.body for one in ends.completed] == [large()]
     assert ends.repeated == 0
-    # 22 chunks each way: one, then windows of 2, 4, 8 and the rest.
-    assert ends.now == 2 * 5 * 2 * DELAY_NS - DELAY_NS * 0 + 0 * MS or ends.now < 500 * MS
+    # 22 chunks each way, in windows of 1, 2, 4, 8 and 16: five round trips each.
+    assert ends.completed[0].elapsed == 2 * 5 * 2 * DELAY_NS - DELAY_NS - DELAY_NS
 
 
 def test_nothing_follows_the_first_chunk_before_it_is_acknowledged() -> None:
@@ -94,25 +94,30 @@ def test_large_bodies_survive_loss_duplication_and_reordering(fates: list[tuple[
         assert ends.completed[0].body == large(size)
         assert [one.body for one in ends.incoming] == [large(size)]
     else:
-        assert ends.failed[0].reason == "timeout"
+        assert ends.failed[0].reason in ("timeout", "stalled")
         assert fates.count(LOST) >= 4
     for rpc in ends.rpcs:
         assert rpc.deadline() is None
 
 
 @settings(max_examples=100)
-@given(st.data(), st.integers(CHUNK_SIZE + 1, 40 * CHUNK_SIZE))
-def test_sender_never_exceeds_the_window_and_always_finishes(data: st.DataObject, size: int) -> None:
+@given(st.lists(st.integers(0, 9), max_size=200), st.integers(CHUNK_SIZE + 1, 40 * CHUNK_SIZE))
+def test_sender_never_exceeds_the_window_and_always_finishes(script: list[int], size: int) -> None:
     body = bytes(size)
     sender, receiver = Outgoing(body, 1, 0), Partial(size, body[:CHUNK_SIZE])
-    road: list[int | tuple[int, int]] = [receiver.acknowledgement()]
-    for _ in range(1000):
-        if sender.done:
-            break
-        if not road or data.draw(st.integers(0, 9)) == 0:
+    road: list[int | tuple[int, int]] = [0]
+    fate = iter(script)
+    steps = 0
+    while not sender.done:
+        steps += 1
+        assert steps < 1000
+        choice = next(fate, 0)
+        if not road or choice == 9:
             road += sender.time_out(60)
             continue
-        what = road.pop(data.draw(st.integers(0, min(len(road) - 1, 5))))
+        what = road.pop(choice % len(road) if choice < 7 else 0)
+        if choice in (7, 8):
+            continue  # lost
         if isinstance(what, int):
             if what:
                 receiver.add(what, sender.chunk(what))
@@ -120,10 +125,7 @@ def test_sender_never_exceeds_the_window_and_always_finishes(data: st.DataObject
         else:
             road += sender.acknowledge(*what, 1) or []
         assert sender.sent <= sender.base + 1 + WINDOW_CHUNKS
-        restored = Outgoing.from_state(sender.state())
-        assert restored.state() == sender.state()
-    else:
-        raise AssertionError("the transfer did not finish")
+        assert Outgoing.from_state(sender.state()).state() == sender.state()
     assert receiver.complete
     assert receiver.body() == body
 
@@ -148,10 +150,7 @@ def test_answer_above_the_callers_limit_fails_the_call_and_stops_the_callee() ->
     ends.answer = lambda _: None
     ends.call(question())
     ends.run(DELAY_NS)
-    body = large(16_384)
-    for end, size in ((0, 2**20 + 1), (0, 5)):
-        if end == 0 and size > 2**20:
-            ends.receive(0, Response(0, size, body[:CHUNK_SIZE]))
+    ends.receive(0, Response(0, 2**20 + 1, bytes(CHUNK_SIZE)))
     assert [(one.reason, one.happened) for one in ends.failed] == [("too_large", "perhaps")]
     assert isinstance(ends.sent[-1][2], Cancel)
 
@@ -187,7 +186,7 @@ def test_partial_bodies_are_bounded_in_all() -> None:
 
 
 def test_stalled_request_gives_its_room_back_and_says_so() -> None:
-    ends = Ends(config=RpcConfig(large_per_session_max=1))
+    ends = Ends(fate=lambda _: LOST, config=RpcConfig(large_per_session_max=1))
     ends.receive(BOB, first(0, 50_000))
     ends.run()
     assert ends.now == STALLED_NS
@@ -273,10 +272,11 @@ def test_receiver_may_stop_a_transfer() -> None:
 def test_chunks_of_a_finished_request_are_told_to_stop() -> None:
     ends = Ends()
     ends.answer = lambda _: None
-    ends.receive(BOB, first(0, len(large(20_000))))
-    rest = large(20_000)[CHUNK_SIZE:]
+    body = large(20_000)
+    ends.receive(BOB, Request(0, 60_000, TRACE_NONE, len(body), body[:CHUNK_SIZE]))
+    rest = body[CHUNK_SIZE:]
     ends.receive(BOB, Chunk(0, False, 1, rest))
-    assert [text_of(one.body) for one in ends.incoming] == [text_of(large(20_000))]
+    assert [one.body for one in ends.incoming] == [body]
     ends.receive(BOB, Chunk(0, False, 1, rest))
     assert ends.sent[-1][2] == Ack(0, False, CHUNKS_STOP, 0)
     assert len(ends.incoming) == 1

@@ -1,0 +1,224 @@
+"""Admission beside rate limiters and a circuit breaker that a Python user would pick instead.
+
+Every contender answers "may this key come in now?" in one process and reads the clock itself, ours too.
+pyrate-limiter leaves the table of buckets to its user: it gets a plain dict, without any bound. Ours pays
+for bounded tables in these figures; the others grow with the number of keys. All run in rounds, one after the other, as the
+machine's speed drifts; a figure is the median over the rounds.
+
+    python -m benchmarks.admission
+"""
+
+import gc
+import json
+import statistics
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from typing import Any
+
+from protocols.admission import Admission, AdmissionPolicy, Quota
+
+KEYS = 100_000
+ROUNDS = 5
+ONE_KEY_CALLS = 20_000
+RATE = 1_000_000  # so that nothing is refused, save where refusing is what is measured
+
+Check = Callable[[Any], object]  # of a key: may it come in?
+Make = Callable[[], Check]  # a fresh limiter
+
+peer_keys: Sequence[bytes] = [n.to_bytes(32) for n in range(KEYS)]
+text_keys: Sequence[str] = [key.hex() for key in peer_keys]
+
+
+def _request(rate: int = RATE) -> Check:
+    door = Admission(AdmissionPolicy(requests=Quota(rate, rate), peers_max=KEYS))
+    return lambda key: door.admit_request(key, "ping", time.monotonic_ns())
+
+
+def _packet() -> Check:
+    quota = Quota(1_000_000_000, 10**15)
+    door = Admission(AdmissionPolicy(endpoint_bytes=quota, group_bytes=quota, endpoints_max=KEYS))
+    return lambda key: door.admit_packet(key, 1200, time.monotonic_ns())
+
+
+def _guarded() -> Check:
+    door = Admission(AdmissionPolicy(requests=Quota(RATE, RATE), peers_max=KEYS))
+
+    def check(key: bytes) -> None:
+        if door.admit_request(key, "ping", time.monotonic_ns()):
+            door.record_success(key, time.monotonic_ns())
+
+    return check
+
+
+def _limits(strategy: str, rate: int = RATE) -> Check:
+    limits = import_module("limits")
+    limiter = getattr(import_module("limits.strategies"), strategy)(limits.storage.MemoryStorage())
+    item = limits.RateLimitItemPerSecond(rate)
+    return lambda key: limiter.hit(item, key)
+
+
+def _pyrate(rate: int = RATE) -> Check:
+    pyrate = import_module("pyrate_limiter")
+    rates = [pyrate.Rate(rate, pyrate.Duration.SECOND)]
+    buckets: dict[bytes, Any] = {}
+
+    def check(key: bytes) -> object:
+        bucket = buckets.get(key)
+        if bucket is None:
+            bucket = buckets[key] = pyrate.StateBucket(rates, pyrate.GCRA())
+        return bucket.put(pyrate.RateItem(key, time.monotonic_ns() // 1_000_000))
+
+    return check
+
+
+def _pybreaker() -> Check:
+    pybreaker = import_module("pybreaker")
+    breakers: dict[bytes, Any] = {}
+
+    def nothing() -> None:
+        pass
+
+    def check(key: bytes) -> None:
+        breaker = breakers.get(key)
+        if breaker is None:
+            breaker = breakers[key] = pybreaker.CircuitBreaker(fail_max=10, reset_timeout=30)
+        breaker.call(nothing)
+
+    return check
+
+
+def _refusing(make: Callable[[int], Check], key: object) -> Check:
+    check = make(1)
+    check(key)
+    return check
+
+
+Contender = tuple[Make, Sequence[Any]]
+OURS: Contender = (_request, peer_keys)
+LIMITERS: dict[str, Contender] = {
+    "limits, fixed window": (lambda: _limits("FixedWindowRateLimiter"), text_keys),
+    "limits, sliding window counter": (lambda: _limits("SlidingWindowCounterRateLimiter"), text_keys),
+    "pyrate-limiter, GCRA": (_pyrate, peer_keys),
+}
+
+
+def run() -> Iterator[dict[str, Any]]:
+    ours = {"spacepanda": OURS}
+    yield from _one_key("request, one key", ours | LIMITERS)
+    yield from _one_key(
+        "request refused, one key",
+        {
+            "spacepanda": (lambda: _refusing(_request, peer_keys[0]), peer_keys),
+            "limits, fixed window": (
+                lambda: _refusing(lambda rate: _limits("FixedWindowRateLimiter", rate), text_keys[0]),
+                text_keys,
+            ),
+            "pyrate-limiter, GCRA": (lambda: _refusing(_pyrate, peer_keys[0]), peer_keys),
+        },
+    )
+    yield from _many_keys("request", ours | LIMITERS)
+    yield from _many_keys("packet", {"spacepanda": (_packet, range(2**32, 2**32 + KEYS))})
+    # Ours charges the rate limit as well.
+    guarded: dict[str, Contender] = {
+        "spacepanda": (_guarded, peer_keys),
+        "pybreaker": (_pybreaker, peer_keys),
+    }
+    yield from _one_key("guarded empty call, closed, one key", guarded)
+    yield from _memory(ours | LIMITERS | {"pybreaker": (_pybreaker, peer_keys)})
+
+
+def _present(case: str, contenders: dict[str, Contender]) -> Iterator[dict[str, Any]]:
+    """A row for each contender that is not installed, which is then left out."""
+    for who, (make, _) in list(contenders.items()):
+        try:
+            make()
+        except ImportError as error:
+            del contenders[who]
+            yield {"benchmark": "admission", "case": case, "beside": who, "skipped": str(error)}
+
+
+def _one_key(case: str, contenders: dict[str, Contender]) -> Iterator[dict[str, Any]]:
+    yield from _present(case, contenders)
+    checks = {who: (make(), [keys[0]] * ONE_KEY_CALLS) for who, (make, keys) in contenders.items()}
+    taken: dict[str, list[float]] = {who: [] for who in contenders}
+    for _ in range(ROUNDS):
+        for who, (check, keys) in checks.items():
+            taken[who].append(_time_us(check, keys))
+    yield from _rows(case, taken)
+
+
+def _many_keys(case: str, contenders: dict[str, Contender]) -> Iterator[dict[str, Any]]:
+    yield from _present(case, contenders)
+    first: dict[str, list[float]] = {who: [] for who in contenders}
+    again: dict[str, list[float]] = {who: [] for who in contenders}
+    for _ in range(ROUNDS):
+        for who, (make, keys) in contenders.items():
+            check = make()
+            first[who].append(_time_us(check, keys))
+            again[who].append(_time_us(check, keys))
+    yield from _rows(f"{case}, {KEYS} keys, first time", first)
+    yield from _rows(f"{case}, {KEYS} keys, again", again)
+
+
+def _memory(contenders: dict[str, Contender]) -> Iterator[dict[str, Any]]:
+    """Of the limiter: the keys themselves are there before."""
+    case = f"memory a key, {KEYS} keys"
+    yield from _present(case, contenders)
+    sizes: dict[str, float] = {}
+    for who, (make, keys) in contenders.items():
+        gc.collect()
+        tracemalloc.start()
+        check = make()
+        if who == "spacepanda":
+            check = _busy_request()
+        for key in keys:
+            check(key)
+        sizes[who] = tracemalloc.get_traced_memory()[0] / KEYS
+        tracemalloc.stop()
+    for who, size in sizes.items():
+        yield {
+            "benchmark": "admission",
+            "case": case,
+            "who": who,
+            "bytes": round(size, 1),
+            "ratio": round(sizes["spacepanda"] / size, 3),
+        }
+
+
+def _busy_request() -> Check:
+    """The clock stands still, or buckets would go idle and be dropped while others are filled."""
+    door = Admission(AdmissionPolicy(requests=Quota(100, 200), peers_max=KEYS))
+    return lambda key: door.admit_request(key, "ping", 10**15)
+
+
+def _time_us(check: Check, keys: Sequence[Any]) -> float:
+    gc.collect()
+    start = time.perf_counter_ns()
+    for key in keys:
+        check(key)
+    return (time.perf_counter_ns() - start) / len(keys) / 1000
+
+
+def _rows(case: str, taken: dict[str, list[float]]) -> Iterator[dict[str, Any]]:
+    ours = taken["spacepanda"]
+    for who, theirs in taken.items():
+        if who == "spacepanda" and len(taken) > 1:
+            continue
+        row = {"benchmark": "admission", "case": case, "median_us": round(statistics.median(ours), 3)}
+        if who != "spacepanda":
+            row["beside"] = who
+            row["beside_median_us"] = round(statistics.median(theirs), 3)
+            # Of each round, so that a slow stretch of the machine counts on both sides.
+            row["ratio"] = round(statistics.median(a / b for a, b in zip(ours, theirs, strict=True)), 3)
+        yield row
+
+
+def main() -> None:
+    for row in run():
+        print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()
