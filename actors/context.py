@@ -116,6 +116,9 @@ class Context:
     def after(self, delay: int, message: Message) -> int:
         """Have ``message`` delivered to oneself ``delay`` ns from now (from the end of this handler, if it charges).
 
+        It carries no trace: an actor keeps one timer for everything it waits for, most of which is not sampled. An
+        actor that goes on with something sampled has kept its span.
+
         Returns:
             the timer's id, for ``cancel``; a plain integer that an actor may keep in its state.
         """
@@ -127,9 +130,9 @@ class Context:
         identifier = peer.sequence
         peer.timers.add(identifier)
         if host.deferred is None:
-            host.arm(peer, identifier, delay, self.service, message, host.trace)
+            host.arm(peer, identifier, delay, self.service, message, TRACE_NONE)
         else:
-            host.deferred.append((host.arm, (identifier, delay, self.service, message, host.trace)))
+            host.deferred.append((host.arm, (identifier, delay, self.service, message, TRACE_NONE)))
         return identifier
 
     def cancel(self, timer: int) -> None:

@@ -195,9 +195,10 @@ class DhtNode(Actor):
 
     def _ended(self, lookup: int, purpose: str, hops: int, rpcs: int, ctx: Context, span: Span | None = None) -> None:
         purpose = {"FindDone": "find", "PutDone": "put", "GetDone": "get"}.get(purpose, purpose)
-        ctx.count("kad_lookups", 1, purpose)
-        ctx.record("kad_lookup_hops", hops)
-        ctx.record("kad_lookup_rpcs", rpcs)
+        if lookup:  # else it was answered from here, or refused
+            ctx.count("kad_lookups", 1, purpose)
+            ctx.record("kad_lookup_hops", hops)
+            ctx.record("kad_lookup_rpcs", rpcs)
         ctx.finish(self._spans.pop(lookup, span), purpose=purpose, hops=hops, rpcs=rpcs)
 
     def _blame(self, device: bytes, reason: str, detail: str, ctx: Context) -> None:

@@ -246,6 +246,7 @@ class Host:
             raise LocalError(f"peer {number} is up already")
         peer.incarnation += 1
         peer.up_since = self.now
+        self.trace = TRACE_NONE
         setup, actors = self._build(number, peer.incarnation)
         peer.contexts = {actor.service: Context(self, peer, actor(setup)) for actor in actors}
         self._enter(peer)
@@ -374,6 +375,8 @@ class Host:
 
     def _special(self, peer: Peer, source: int, verb: str) -> None:
         """A peer comes up or goes down, or its core is free for what waits."""
+        self.ordinal = 0
+        self.trace = TRACE_NONE
         if source == WAKE:
             woken_at = self.now
             while peer.backlog and peer.busy_until <= woken_at:

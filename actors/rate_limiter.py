@@ -36,7 +36,10 @@ class RateLimiter(Actor):
     @handles(Packet)
     def packet(self, packet: Packet, ctx: Context) -> None:
         """Anything from the network, before anybody has looked at it."""
+        span = ctx.span("admission.packet")
         verdict = self._admission.admit_packet(packet.source, len(packet.data), ctx.now)
+        if span is not None:
+            ctx.finish(span, verdict=verdict.name.lower(), bytes=len(packet.data))
         if verdict is Verdict.ADMITTED:
             ctx.send("sessions", Datagram(packet.source, packet.data))
         else:
@@ -53,7 +56,10 @@ class RateLimiter(Actor):
             ctx.security(error.reason, error.detail, device)
             self._blame(device, ctx)
             return
+        span = ctx.span("admission.request")
         verdict = self._admission.admit_request(device, kind, ctx.now)
+        if span is not None:
+            ctx.finish(span, verdict=verdict.name.lower(), kind=kind)
         if verdict is Verdict.ADMITTED:
             ctx.send("rpc", Inbound(opened.session, device, opened.endpoint, frame))
         else:

@@ -12,7 +12,7 @@ from typing import ClassVar, Final, Self
 import msgspec
 
 from actors.actor import Actor, handles
-from actors.context import Context
+from actors.context import Context, Span
 from actors.setup import PeerSetup
 from protocols.errors import LocalError
 from protocols.messages import Message
@@ -40,7 +40,7 @@ class Tick(Message, frozen=True, tag="session.tick"):
 class SessionManager(Actor):
     """Hosts the ``Sessions`` of a peer."""
 
-    __slots__ = ("_sessions", "_timer", "_timer_at")
+    __slots__ = ("_dials", "_sessions", "_timer", "_timer_at")
 
     service: ClassVar[str] = "sessions"
 
@@ -48,6 +48,7 @@ class SessionManager(Actor):
         self._sessions = Sessions(setup.identity, setup.sessions, setup.aead)
         self._timer = 0
         self._timer_at = 0
+        self._dials: dict[bytes, Span] = {}  # of sampled dials, by device; each ends as its dial does
 
     @property
     def sessions(self) -> Sessions:
@@ -57,28 +58,38 @@ class SessionManager(Actor):
     @handles(Datagram)
     def datagram(self, datagram: Datagram, ctx: Context) -> None:
         """Bytes from anybody."""
+        span = ctx.span("session.open")
         work = self._work()
         try:
             outputs = self._sessions.receive(datagram.source, datagram.data, ctx.now, ctx.entropy)
         except StaleDatagramError as error:
             ctx.count("stale_datagrams", 1, error.reason)
+            ctx.finish(span, outcome=error.reason)
             return
         finally:
             # Also what was done in vain was done.
             ctx.charge("aead", len(datagram.data))
             self._charge(work, ctx)
+        if span is not None:
+            ctx.finish(span, outcome="ok")
         self._act(outputs, ctx)
 
     @handles(Dial)
     def dial(self, dial: Dial, ctx: Context) -> None:
         work = self._work()
         outputs = self._sessions.dial(dial.device, dial.endpoint, ctx.now, ctx.entropy)
+        span = ctx.span("session.handshake")
+        if span is not None:
+            self._dials.setdefault(dial.device, span)
         self._charge(work, ctx)
         self._act(outputs, ctx)
 
     @handles(SendFrame)
     def send_frame(self, frame: SendFrame, ctx: Context) -> None:
         ctx.charge("aead", len(frame.data))
+        span = ctx.span("session.seal")
+        if span is not None:
+            ctx.finish(span, bytes=len(frame.data))
         self._act(self._sessions.send(frame.session, frame.data, ctx.now), ctx)
 
     @handles(CloseSession)
@@ -106,6 +117,9 @@ class SessionManager(Actor):
                     ctx.count("sessions_down", 1, output.reason)
                 elif isinstance(output, DialFailed):
                     ctx.count("dials_failed", 1, output.reason)
+                if self._dials and isinstance(output, SessionUp | DialFailed):
+                    outcome = "ok" if isinstance(output, SessionUp) else output.reason
+                    ctx.finish(self._dials.pop(output.device, None), outcome=outcome)
                 ctx.send("rpc", output)
         self._arm(ctx)
 
@@ -130,15 +144,16 @@ class SessionManager(Actor):
         self._timer = ctx.after(max(0, deadline - ctx.now), Tick())
 
     def to_bytes(self) -> bytes:
-        saved = (STATE_VERSION, self._timer, self._timer_at, self._sessions.to_bytes())
+        saved = (STATE_VERSION, self._timer, self._timer_at, self._sessions.to_bytes(), self._dials)
         return msgspec.msgpack.encode(saved)
 
     @classmethod
     def from_bytes(cls, data: bytes, setup: PeerSetup) -> Self:
-        version, timer, timer_at, sessions = msgspec.msgpack.decode(data, type=tuple[int, int, int, bytes])
+        state = msgspec.msgpack.decode(data, type=tuple[int, int, int, bytes, dict[bytes, Span]])
+        version, timer, timer_at, sessions, dials = state
         if version != STATE_VERSION:
             raise LocalError(f"a session manager's state of version {version}, not {STATE_VERSION}")
         actor = cls(setup)
         actor._sessions = Sessions.from_bytes(sessions, setup.identity, setup.sessions, setup.aead)
-        actor._timer, actor._timer_at = timer, timer_at
+        actor._timer, actor._timer_at, actor._dials = timer, timer_at, dials
         return actor

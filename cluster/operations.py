@@ -100,7 +100,9 @@ def outcomes(plan: Mapping[int, Sequence[Operation]], events: Iterable[EventRow]
     rows: dict[int, Row] = {}
     for event in events:
         if event.service == "workload":
-            row = msgspec.convert([event.peer, event.name, event.time, *event.fields.values()], Row)
+            number, key, *rest = event.fields.values()
+            values = [event.peer, event.name, event.time, number, bytes.fromhex(str(key)), *rest]
+            row = msgspec.convert(values, Row)
             rows[row.number] = row
     for peer, operations in plan.items():
         for each in operations:

@@ -28,8 +28,8 @@ from cluster.operations import Row
 from cluster.scenario import Scenario
 from cluster.sections import NS_PER_MS, NS_PER_S
 from cluster.simulation import Outcome, Sample
-from cluster.summary import summarise
-from cluster.telemetry import read_spans, spans_table, write_spans
+from cluster.summary import operations, summarise
+from cluster.telemetry import export, read_spans, spans_table, write_spans
 from protocols.errors import LocalError
 
 SCENARIO: Final = "scenario.toml"
@@ -58,6 +58,8 @@ class Run:
         """What ``summary.json`` says."""
         self.folder: Final = folder
         """None if the run was not written."""
+        self.warnings: Final[list[str]] = []
+        """What went wrong beside the run: telemetry that nobody took."""
         self._tables: Final = tables
         self._frames: Final[dict[str, pl.DataFrame]] = {}
 
@@ -111,23 +113,25 @@ def create(scenario: Scenario, parent: Path | str = "runs") -> Path:
 
 
 def write(outcome: Outcome, folder: Path | str | None) -> Run:
-    """Write a run into the folder that ``create`` made for it; with None, only keep it.
+    """Write a run into the folder that ``create`` made for it, and send its telemetry; with None, only keep it.
 
     Raises:
         LocalError: the folder has a run already, or cannot be written.
     """
+    rows = operations(outcome)
     run = Run(
         outcome.scenario,
-        summarise(outcome),
+        summarise(outcome, rows),
         None if folder is None else Path(folder),
         {
             "events": lambda: events_frame(outcome.events),
             "metrics": lambda: metrics_frame(outcome.series),
-            "operations": lambda: operations_frame(outcome.rows),
+            "operations": lambda: operations_frame(rows),
             "spans": lambda: _spans_frame(spans_table(outcome.spans)),
         },
     )
     if run.folder is None:
+        run.warnings.extend(export(outcome, f"{outcome.scenario.name}-{outcome.scenario.seed}"))
         return run
     if (run.folder / SUMMARY).exists():
         raise LocalError(f"{str(folder)!r} has a run already")
@@ -140,6 +144,7 @@ def write(outcome: Outcome, folder: Path | str | None) -> Run:
         (run.folder / SUMMARY).write_text(json.dumps(run.summary, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise LocalError(f"the run cannot be written to {str(folder)!r}: {error.strerror or error}") from None
+    run.warnings.extend(export(outcome, run.folder.name))
     return run
 
 
@@ -201,8 +206,8 @@ def metrics_frame(series: Iterable[Sample]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def operations_frame(operations: Iterable[Row]) -> pl.DataFrame:
-    rows = [
+def operations_frame(rows: Iterable[Row]) -> pl.DataFrame:
+    values = [
         (
             row.peer,
             row.number,
@@ -215,7 +220,7 @@ def operations_frame(operations: Iterable[Row]) -> pl.DataFrame:
             row.hops,
             row.rpcs,
         )
-        for row in sorted(operations, key=lambda each: (each.asked_at, each.number))
+        for row in sorted(rows, key=lambda each: (each.asked_at, each.number))
     ]
     schema = {
         "peer": pl.Int64,
@@ -229,7 +234,7 @@ def operations_frame(operations: Iterable[Row]) -> pl.DataFrame:
         "hops": pl.Int64,
         "rpcs": pl.Int64,
     }
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    return pl.DataFrame(values, schema=schema, orient="row")
 
 
 def _spans_frame(rows: Iterable[tuple[Any, ...]]) -> pl.DataFrame:

@@ -161,7 +161,7 @@ class TelemetrySection(Section, frozen=True, kw_only=True):
     sample: Probability = 0.01
     """The share of gets that are traced."""
     events: Probability = 1.0
-    """The share of peers whose events are kept."""
+    """The share of peers whose events are kept; what came of puts and gets always is."""
 
 
 class Adversaries(Section, frozen=True, kw_only=True):

@@ -6,14 +6,16 @@ cannot be said, such as the latency of no gets, is null.
 """
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
-from cluster.operations import phases, summary
+from cluster.operations import Row, outcomes, phases, summary
+from cluster.registry import WORKLOADS
 from cluster.sections import NS_PER_S
 from cluster.simulation import Outcome
 from cluster.theory import expected_hops
+from cluster.world import World
 
 LIBRARIES: Final = ("cryptography", "msgspec", "pynacl", "ray", "xxhash")
 """Those that a digest could depend on, and Ray."""
@@ -27,12 +29,20 @@ def installed(package: str) -> str:
         return "unknown"
 
 
-def summarise(outcome: Outcome) -> dict[str, Any]:
-    """Everything there is to say about a run in figures."""
+def operations(outcome: Outcome) -> list[Row]:
+    """What came of every put and get that was due; also of those that nobody lived to report."""
+    scenario = outcome.scenario
+    world = World(scenario)
+    plan = WORKLOADS.find(scenario.workload.kind).make.plan(scenario, world)
+    return outcomes(plan, outcome.events, world, outcome.now)
+
+
+def summarise(outcome: Outcome, rows: Sequence[Row]) -> dict[str, Any]:
+    """Everything there is to say about a run in figures; ``rows`` are its ``operations``."""
     scenario = outcome.scenario
     counters = outcome.counters()
     up = sum(report.up for report in outcome.reports)
-    lookups = summary(outcome.rows, "get")
+    lookups = summary(rows, "get")
     theory = expected_hops(up, scenario.kademlia.k, scenario.kademlia.alpha) if up and lookups["count"] else None
     return {
         "version": installed("spacepanda"),
@@ -56,8 +66,8 @@ def summarise(outcome: Outcome) -> dict[str, Any]:
         "handshakes": counters.get(("sessions_up", "initiator"), 0),
         "dials_failed": _labels(counters, "dials_failed"),
         "lookups": lookups | {"hops_theory": None if theory is None else round(theory, 3)},
-        "puts": summary(outcome.rows, "put"),
-        "phases": phases(outcome.rows, scenario),
+        "puts": summary(rows, "put"),
+        "phases": phases(rows, scenario),
         "security_events": _labels(counters, "security_events"),
         "peak_memory": outcome.peak_memory,
         "time_share": time_share(outcome),

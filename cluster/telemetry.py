@@ -25,7 +25,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -132,12 +132,14 @@ def sdk_spans(rows: Iterable[SpanRow], origin: Resource) -> Iterator[ReadableSpa
     for row in rows:
         span = row.span
         parent = _context(span.trace_id, span.parent_id) if any(span.parent_id) else None
+        attributes: dict[str, str | bool | int | float] = {"peer": row.peer, "service": row.service}
+        attributes |= {key: _plain(value) for key, value in row.attributes.items()}
         yield ReadableSpan(
             span.name,
             context=_context(span.trace_id, span.span_id),
             parent=parent,
             resource=origin,
-            attributes={"peer": row.peer, "service": row.service} | {k: _plain(v) for k, v in row.attributes.items()},
+            attributes=attributes,
             kind=KINDS.get(span.name, SpanKind.INTERNAL),
             start_time=EPOCH_NS + span.start,
             end_time=EPOCH_NS + row.end,
@@ -315,25 +317,30 @@ def _quiet() -> Iterator[_Log]:
         logger.removeHandler(handler)
 
 
+@contextmanager
+def _shutting_down(exporter: Any) -> Iterator[None]:
+    """The SDK's way of closing."""
+    try:
+        yield
+    finally:
+        exporter.shutdown()
+
+
 def _send_spans(outcome: Outcome, run: str, log: _Log) -> None:
     _check_protocol("TRACES")
     exporter = OTLPSpanExporter(timeout=_timeout_s("TRACES"))
-    try:
+    with _shutting_down(exporter):
         for batch in _batches(outcome.spans, resource(outcome, run)):
             if exporter.export(batch) is not SpanExportResult.SUCCESS:
                 raise ExportError(log.reason())
-    finally:
-        exporter.shutdown()
 
 
 def _send_metrics(outcome: Outcome, run: str, log: _Log) -> None:
     _check_protocol("METRICS")
     exporter = OTLPMetricExporter(timeout=_timeout_s("METRICS"))
-    try:
+    with _shutting_down(exporter):
         if exporter.export(metrics_data(outcome, run)) is not MetricExportResult.SUCCESS:
             raise ExportError(log.reason())
-    finally:
-        exporter.shutdown()
 
 
 def _timeout_s(signal: str) -> float | None:

@@ -19,6 +19,7 @@ their rate limit still holds.
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 import msgspec
 
@@ -29,6 +30,9 @@ class BreakerState(Enum):
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half_open"
+
+
+_CLOSED: Final = BreakerState.CLOSED  # every good request of every peer ends here: see Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,9 @@ class Breakers:
     def record_success(self, peer: bytes, now: int) -> BreakerState:
         """Counts only against a lease: a request let in before the breaker opened proves nothing now."""
         breaker = self._find(peer, now)
-        if breaker is not None and breaker.leases:
+        if breaker is None:
+            return _CLOSED
+        if breaker.leases:
             del breaker.leases[0]
             breaker.successes += 1
             if breaker.successes >= self._policy.probes:

@@ -57,7 +57,7 @@ class Candidate:
 
     def hear_of(self, contact: Contact, depth: int) -> None:
         self.depth = min(self.depth, depth)
-        if contact.endpoint in (self.contact.endpoint, *self.alternates):
+        if contact.endpoint == self.contact.endpoint or contact.endpoint in self.alternates:
             return
         if self.tries + len(self.alternates) < ENDPOINTS_MAX:
             self.alternates.append(contact.endpoint)
@@ -73,7 +73,7 @@ class Candidate:
             self.status = Status.PENDING
 
     def expel(self) -> None:
-        """It lied: it is not asked again wherever it is."""
+        """It lied: it is not asked again, wherever it is."""
         self.status, self.alternates, self.tries = Status.FAILED, [], ENDPOINTS_MAX
 
 
@@ -98,6 +98,7 @@ class Lookup:
         "_candidates",
         "_k",
         "_own",
+        "_waiting",
         "best",
         "local",
         "quorum",
@@ -127,6 +128,7 @@ class Lookup:
         """The shortest life that a holder gave that record: nobody can make it live longer by claiming so."""
         self.local = False
         """Whether we hold one ourselves, which counts as one holder's."""
+        self._waiting = 0  # candidates that count against alpha
         self._candidates: list[Candidate] = []  # nearest first
         self._by_device: dict[bytes, Candidate] = {}
         for contact in seeds:
@@ -138,14 +140,19 @@ class Lookup:
 
     def next(self) -> list[Contact]:
         """Whom to ask now; they count as asked from here on."""
-        if self.done:
-            return []
-        free = self._alpha - sum(candidate.status is Status.WAITING for candidate in self._candidates)
-        chosen = [candidate for candidate in self._nearest_live() if candidate.status is Status.PENDING]
-        chosen = chosen[: max(free, 0)]
-        for candidate in chosen:
-            candidate.status = Status.WAITING
-        return [candidate.contact for candidate in chosen]
+        chosen: list[Contact] = []
+        live = 0
+        if self._has_quorum():
+            return chosen
+        for candidate in self._candidates:
+            if self._waiting >= self._alpha or live == self._k:
+                break
+            live += candidate.status is not Status.FAILED
+            if candidate.status is Status.PENDING:
+                candidate.status = Status.WAITING
+                self._waiting += 1
+                chosen.append(candidate.contact)
+        return chosen
 
     def responded(
         self, device: bytes, contacts: Sequence[Contact], record: Record | None = None, remaining_s: int = 0
@@ -155,8 +162,8 @@ class Lookup:
         Raises:
             KademliaError: no honest node answers so. It counts as failed.
         """
-        candidate = self._by_device.get(device)
-        if candidate is None or candidate.status not in (Status.WAITING, Status.SLOW):
+        candidate = self._settle(device)
+        if candidate is None:
             return
         devices = [contact.device for contact in contacts]
         reason = ""
@@ -164,7 +171,7 @@ class Lookup:
             reason = "too_many_contacts"
         elif self._own in devices or device in devices:
             reason = "self_in_answer"
-        elif len(dict.fromkeys(devices)) < len(devices):
+        elif len(set(devices)) < len(devices):
             reason = "duplicate_contacts"
         if reason:
             candidate.expel()
@@ -180,25 +187,34 @@ class Lookup:
             self._hear_of(contact, candidate.depth + 1)
 
     def failed(self, device: bytes) -> None:
-        candidate = self._by_device.get(device)
-        if candidate is not None and candidate.status in (Status.WAITING, Status.SLOW):
+        candidate = self._settle(device)
+        if candidate is not None:
             candidate.try_next()
 
     def expel(self, device: bytes) -> None:
         """Its answer was refused elsewhere: not a response, a forged record."""
-        if device in self._by_device:
-            self._by_device[device].expel()
+        candidate = self._settle(device)
+        if candidate is not None:
+            candidate.expel()
 
     def slow(self, device: bytes) -> None:
-        candidate = self._by_device.get(device)
-        if candidate is not None and candidate.status is Status.WAITING:
+        candidate = self._settle(device)
+        if candidate is not None:
             candidate.status = Status.SLOW
 
     @property
     def done(self) -> bool:
-        if self.quorum and len(self.holders()) + self.local >= self.quorum:
+        if self._has_quorum():
             return True
-        return all(candidate.status is Status.RESPONDED for candidate in self._nearest_live())
+        live = 0
+        for candidate in self._candidates:
+            if candidate.status is not Status.FAILED:
+                if candidate.status is not Status.RESPONDED:
+                    return False
+                live += 1
+                if live == self._k:
+                    break
+        return True
 
     def closest(self) -> list[Contact]:
         """The nearest nodes that answered, at most k, nearest first."""
@@ -224,14 +240,16 @@ class Lookup:
     def _answered(self) -> list[Candidate]:
         return [candidate for candidate in self._candidates if candidate.status is Status.RESPONDED]
 
-    def _nearest_live(self) -> list[Candidate]:
-        live: list[Candidate] = []
-        for candidate in self._candidates:
-            if candidate.status is not Status.FAILED:
-                live.append(candidate)
-                if len(live) == self._k:
-                    break
-        return live
+    def _has_quorum(self) -> bool:
+        return self.quorum > 0 and len(self.holders()) + self.local >= self.quorum
+
+    def _settle(self, device: bytes) -> Candidate | None:
+        """The candidate, if it was asked and had not answered yet."""
+        candidate = self._by_device.get(device)
+        if candidate is not None and candidate.status is Status.WAITING:
+            self._waiting -= 1
+            return candidate
+        return candidate if candidate is not None and candidate.status is Status.SLOW else None
 
     def _hear_of(self, contact: Contact, depth: int) -> None:
         if contact.device == self._own:
@@ -270,10 +288,7 @@ class Lookup:
         for contact, depth, status, record, tries, alternates in state.candidates:
             lookup._hear_of(contact, depth)
             candidate = lookup._by_device[contact.device]
-            candidate.status, candidate.record, candidate.tries, candidate.alternates = (
-                status,
-                record,
-                tries,
-                alternates,
-            )
+            candidate.status, candidate.record = status, record
+            candidate.tries, candidate.alternates = tries, alternates
+            lookup._waiting += status is Status.WAITING
         return lookup

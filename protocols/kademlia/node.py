@@ -222,6 +222,8 @@ class KademliaNode:
             self.table.failed(call.contact)
         else:
             self.table.responded(Contact(call.contact.device, endpoint), now)
+        if call.kind == "ping":
+            self._promote(self.table.bucket_of(node_id(call.contact.device)), now, out)
         self._settle(call, task, now, out)
         return out
 
@@ -304,8 +306,7 @@ class KademliaNode:
         if self._left or self.table.heard(contact, now):
             return
         bucket = self.table.bucket_of(node_id(contact.device))
-        pings = [call.contact for call in self._calls.values() if call.kind == "ping"]
-        reserved = sum(self.table.bucket_of(node_id(pinged.device)) == bucket for pinged in pings)
+        reserved = self._pings_into(bucket)
         if self.table.find(contact.device) is not None or self.table.has_room(contact, reserved):
             self._ping(contact, now, out)
             return
@@ -316,13 +317,22 @@ class KademliaNode:
 
     def _promote(self, bucket: int, now: int, out: list[Message]) -> None:
         stranger = self.table.replacement(bucket)
-        if stranger is not None and self.table.has_room(stranger):
+        if stranger is not None and self.table.has_room(stranger, self._pings_into(bucket)):
             self._ping(stranger, now, out)
+
+    def _pings_into(self, bucket: int) -> int:
+        """Strangers of this bucket that are being pinged: each has a place reserved."""
+        pinged = [call.contact.device for call in self._calls.values() if call.kind == "ping"]
+        return sum(self.table.bucket_of(node_id(device)) == bucket for device in pinged)
 
     def _ping(self, contact: Contact, now: int, out: list[Message]) -> None:
         pinged = [call.contact.device for call in self._calls.values() if call.kind == "ping"]
-        if len(pinged) < self.config.pings_max and contact.device not in pinged:
+        if contact.device in pinged:
+            return
+        if len(pinged) < self.config.pings_max:
             self._call("ping", contact, Ping(), 0, now, out)
+        elif self.table.find(contact.device) is None:
+            self.table.offer(contact)
 
     # -- lookups ------------------------------------------------------------------------------------
 

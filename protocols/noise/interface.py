@@ -39,7 +39,10 @@ class Dial(Message, frozen=True, tag="session.dial"):
 
 
 class SendFrame(Message, frozen=True, tag="session.send"):
-    """Send these bytes; they may be lost. Nothing happens if the session has ended, as ``SessionDown`` tells."""
+    """Send these bytes; they may be lost. Nothing happens if the session has ended, as ``SessionDown`` tells.
+
+    No bytes are a sign of life: the peer hands nothing on, and its session does not idle out.
+    """
 
     session: Index
     data: Bytes

@@ -30,10 +30,10 @@ from protocols.noise.datagrams import (
 from protocols.noise.symmetric import CHACHA_POLY
 
 WINDOW_SIZE: Final = 1024
-"""How far behind the newest a datagram may come: 1,024 in flight is 100,000 a second at 10 ms of reordering."""
+"""How far behind the newest a datagram may come: 10 ms of reordering at 100,000 a second."""
 
 EPOCH_BITS: Final = 16
-"""A key seals 65,536 messages: for sixty seconds at most at 1,000 a second; a REKEY costs as much as two messages."""
+"""A key seals 65,536 messages, a minute of them at 1,000 a second. A REKEY costs as much as two."""
 
 EPOCH_STEPS_MAX: Final = 8
 """Epochs that may be lost whole, at one REKEY (2 µs) each for a forged counter: half a million messages in a row."""

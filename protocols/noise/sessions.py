@@ -296,7 +296,7 @@ class Sessions:
         epoch = now // (self._config.cookie_lifetime_ms * NS_PER_MS)
         if not self._cookie_secret:
             self._cookie_secret = entropy(SECRET_SIZE)
-        if valid_cookie(self._cookie_secret, source, remote_index, epoch, presented):
+        if presented != NO_COOKIE and valid_cookie(self._cookie_secret, source, remote_index, epoch, presented):
             return None
         fresh = cookie(self._cookie_secret, source, remote_index, epoch)
         return Transmit(source, COOKIE_DATAGRAM.pack(COOKIE, remote_index, fresh))

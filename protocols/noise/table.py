@@ -2,7 +2,9 @@
 
 Two sessions of one device may be alive: the newest is the one to send on, the older is readable until it idles
 out, so that what is under way while a session is renewed, or in the rival of a simultaneous dial,
-arrives. A third ends the oldest. A full table ends the session that has been silent longest.
+arrives. A third ends the oldest. A full table ends the session that has been silent longest among those that
+others opened, and only then one of our own: device keys cost nothing, and a crowd of them must not end the
+sessions that this peer chose.
 """
 
 from collections.abc import Iterator
@@ -51,8 +53,8 @@ class SessionTable:
         if len(of_device) >= SESSIONS_PER_DEVICE_MAX:
             ended.append(self.end(self.by_index[of_device[0]], "superseded"))
         elif len(self.by_index) >= self._config.sessions_max:
-            silent_longest = min(self.by_index.values(), key=lambda session: session.received_at)
-            ended.append(self.end(silent_longest, "evicted"))
+            least = min(self.by_index.values(), key=lambda session: (session.initiator, session.received_at))
+            ended.append(self.end(least, "evicted"))
         session = Session(
             index=index,
             remote_index=agreed.remote_index,

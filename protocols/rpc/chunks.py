@@ -133,11 +133,12 @@ class Outgoing:
 class Partial:
     """A large body on its way in; its room was reserved, and is filled chunk by chunk."""
 
-    __slots__ = ("_base", "_chunks", "size")
+    __slots__ = ("_base", "_beyond", "_chunks", "size")
 
     def __init__(self, size: int, first: bytes) -> None:
         self.size = size
         self._base = 1
+        self._beyond = 0
         self._chunks: dict[int, bytes] = {0: first}
 
     @property
@@ -160,17 +161,16 @@ class Partial:
         if index in self._chunks:
             return False
         self._chunks[index] = data
+        if index > self._base:
+            self._beyond |= 1 << (index - self._base - 1)
         while self._base in self._chunks:
             self._base += 1
+            self._beyond >>= 1
         return True
 
     def acknowledgement(self) -> tuple[int, int]:
         """``received`` and ``beyond`` of an ``Ack``."""
-        beyond = 0
-        for index in range(WINDOW_CHUNKS):
-            if self._base + 1 + index in self._chunks:
-                beyond |= 1 << index
-        return self._base, beyond
+        return self._base, self._beyond
 
     def body(self) -> bytes:
         """The whole body, once complete."""
@@ -183,11 +183,10 @@ class Partial:
     @classmethod
     def from_state(cls, state: list[Any]) -> "Partial":
         """The partial body whose ``state`` this is."""
-        size, chunks = state
-        partial = cls(size, b"")
-        partial._chunks = dict(chunks)
-        while partial._base in partial._chunks:
-            partial._base += 1
+        size, (first, *others) = state
+        partial = cls(size, first[1])
+        for index, data in others:
+            partial.add(index, data)
         return partial
 
 

@@ -1,6 +1,6 @@
 """The calls that we make: queued until there is a session, repeated until answered, ended by their deadline."""
 
-from typing import Any, Final
+from typing import Any
 
 from protocols.errors import LocalError
 from protocols.messages import encode
@@ -20,60 +20,8 @@ from protocols.rpc.frames import (
     check_first,
 )
 from protocols.rpc.link import RTO_MAX_NS, SILENCE_NS, Agenda, Link
+from protocols.rpc.pending import Pending
 from protocols.rpc.replay import WINDOW_IDS
-
-UNSENT: Final = -1
-"""The id of a call that waits for its session."""
-
-
-class Pending:
-    """One open call."""
-
-    __slots__ = (
-        "body",
-        "deadline",
-        "device",
-        "due",
-        "frame",
-        "id",
-        "link",
-        "number",
-        "outgoing",
-        "partial",
-        "repeated",
-        "rto",
-        "sent_at",
-        "service",
-        "started_at",
-        "token",
-        "trace",
-    )
-
-    def __init__(
-        self, service: str, token: int, device: bytes, body: bytes, trace: bytes, now: int, deadline: int
-    ) -> None:
-        self.number = 0
-        self.due = deadline
-        """The next repetition, or the deadline."""
-        self.service = service
-        self.token = token
-        self.device = device
-        self.body = body
-        """Until it is sent; then ``frame`` or ``outgoing`` holds it."""
-        self.trace = trace
-        self.started_at = now
-        self.deadline = deadline
-        self.link: Link | None = None
-        self.id = UNSENT
-        self.frame = b""
-        """The request's bytes, which every repetition sends again."""
-        self.sent_at = 0
-        self.rto = 0
-        self.repeated = False
-        self.outgoing: Outgoing | None = None
-        """The rest of a large request."""
-        self.partial: Partial | None = None
-        """What has come of a large answer."""
 
 
 class Client:
@@ -367,44 +315,21 @@ class Client:
 
     # -- state --------------------------------------------------------------------------------------------
 
-    def state_of(self, call: Pending) -> list[Any]:
-        """Plain data for ``restore``."""
-        return [
-            call.service,
-            call.token,
-            call.device,
-            call.body,
-            call.trace,
-            call.started_at,
-            call.deadline,
-            None if call.link is None else call.link.session,
-            call.id,
-            call.frame,
-            call.sent_at,
-            call.rto,
-            call.repeated,
-            None if call.outgoing is None else call.outgoing.state(),
-            None if call.partial is None else call.partial.state(),
-        ]
-
     def restore(self, number: int, due: int, state: list[Any], links: dict[int, Link]) -> None:
-        """Take back the call whose ``state_of`` this is; calls come in the order of their numbers."""
-        service, token, device, body, trace, started_at, deadline, session, *rest = state
-        call = Pending(service, token, device, body, trace, started_at, deadline)
+        """Take back the call whose ``state`` this is; calls come in the order of their numbers."""
+        call = Pending.from_state(state, links)
         call.number, call.due = number, due
-        call.id, call.frame, call.sent_at, call.rto, call.repeated, outgoing, partial = rest
-        self._calls[service, token] = call
+        self._calls[call.service, call.token] = call
         self._agenda.restore(call)
-        if session is None:
-            self._waiting.setdefault(device, []).append(call)
+        link = call.link
+        if link is None:
+            self._waiting.setdefault(call.device, []).append(call)
             self._waiting_count += 1
             return
-        link = call.link = links[session]
-        link.calls = link.calls if link.calls is not None else {}
+        if link.calls is None:
+            link.calls = {}
         link.calls[call.id] = call
-        if outgoing is not None:
-            call.outgoing = Outgoing.from_state(outgoing)
-            self._question_budget().reserve(session, len(call.outgoing.body))
-        if partial is not None:
-            call.partial = Partial.from_state(partial)
-            self._answer_budget().reserve(session, call.partial.size)
+        if call.outgoing is not None:
+            self._question_budget().reserve(link.session, len(call.outgoing.body))
+        if call.partial is not None:
+            self._answer_budget().reserve(link.session, call.partial.size)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 from protocols.rpc.replay import IdWindow
 
 if TYPE_CHECKING:
-    from protocols.rpc.client import Pending
+    from protocols.rpc.pending import Pending
     from protocols.rpc.server import Serving
 
 RTO_INITIAL_NS: Final = 10**9

@@ -15,7 +15,7 @@ import msgspec
 
 from protocols.errors import LocalError
 from protocols.rpc.calls import Disconnect, Output, RpcConfig
-from protocols.rpc.client import Client, Pending
+from protocols.rpc.client import Client
 from protocols.rpc.frames import (
     TRACE_NONE,
     Cancel,
@@ -28,6 +28,7 @@ from protocols.rpc.frames import (
     RpcError,
 )
 from protocols.rpc.link import Agenda, Link
+from protocols.rpc.pending import Pending
 from protocols.rpc.server import Server, Serving
 
 STATE_VERSION: Final = 1
@@ -190,9 +191,9 @@ class Rpc:
         links = [link.state() for link in self._links.values()]
         newest = [(device, link.session) for device, link in self._newest.items()]
         tasks = [
-            (number, task.due, True, self._server.state_of(task))
+            (number, task.due, True, task.state())
             if isinstance(task, Serving)
-            else (number, task.due, False, self._client.state_of(task))
+            else (number, task.due, False, task.state())
             for number, task in self._agenda.tasks.items()
         ]
         state = (STATE_VERSION, self._agenda.next_number, links, newest, tasks, self._server.replies())

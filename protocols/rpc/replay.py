@@ -17,8 +17,6 @@ REPLIES_MAX: Final = 1024
 REPLIES_PER_SESSION_MAX: Final = 64
 """As many as calls may be open on one session: an honest caller retransmits only those."""
 REPLY_BYTES_MAX: Final = 1024 * 1024
-REPLY_AGE_MAX_NS: Final = 60 * 10**9
-"""The longest timeout of a call (``TIMEOUT_MS_LIMIT``): nobody retransmits later."""
 
 _MASK: Final = (1 << WINDOW_IDS) - 1
 
@@ -56,6 +54,9 @@ class IdWindow:
 class ReplyCache:
     """The last answers, least recently used first; every operation is O(1).
 
+    An answer is of use until its request's deadline, when the caller stops repeating it: a few seconds, 60 at most
+    (``TIMEOUT_MS_LIMIT``). Older ones go, lazily, as others come.
+
     A session that floods evicts its own answers first, so it cannot flush those of others one by one; only
     many sessions together reach the common limits.
     """
@@ -71,13 +72,13 @@ class ReplyCache:
     def __len__(self) -> int:
         return len(self._replies)
 
-    def put(self, session: int, identifier: int, frame: bytes, now: int) -> None:
-        """Keep the answer to a request that has none yet."""
+    def put(self, session: int, identifier: int, frame: bytes, until: int, now: int) -> None:
+        """Keep the answer to a request that has none yet; nobody asks for it after ``until``."""
         self._forget_old(now)
         own = self._sessions.setdefault(session, {})
         if len(own) >= REPLIES_PER_SESSION_MAX:
             self._evict(session, next(iter(own)))
-        self._replies[session, identifier] = (now, frame)
+        self._replies[session, identifier] = (until, frame)
         self._sessions.setdefault(session, {})[identifier] = None
         self.size += len(frame)
         while len(self._replies) > REPLIES_MAX or self.size > REPLY_BYTES_MAX:
@@ -89,7 +90,7 @@ class ReplyCache:
         entry = self._replies.pop((session, identifier), None)
         if entry is None:
             return None
-        self._replies[session, identifier] = (now, entry[1])
+        self._replies[session, identifier] = entry
         own = self._sessions[session]
         del own[identifier]
         own[identifier] = None
@@ -103,7 +104,7 @@ class ReplyCache:
     def _forget_old(self, now: int) -> None:
         while self._replies:
             key = next(iter(self._replies))
-            if now - self._replies[key][0] <= REPLY_AGE_MAX_NS:
+            if now <= self._replies[key][0]:
                 break
             self._evict(*key)
 
@@ -117,14 +118,14 @@ class ReplyCache:
 
     def state(self) -> list[Any]:
         """Plain data for ``from_state``; the order is part of it."""
-        return [(session, number, used, frame) for (session, number), (used, frame) in self._replies.items()]
+        return [(session, number, until, frame) for (session, number), (until, frame) in self._replies.items()]
 
     @classmethod
     def from_state(cls, state: list[Any]) -> "ReplyCache":
         """The cache whose ``state`` this is."""
         cache = cls()
-        for session, identifier, used, frame in state:
-            cache._replies[session, identifier] = (used, frame)
+        for session, identifier, until, frame in state:
+            cache._replies[session, identifier] = (until, frame)
             cache._sessions.setdefault(session, {})[identifier] = None
             cache.size += len(frame)
         return cache

@@ -31,7 +31,7 @@ row were lost, or its sender is gone."""
 class Serving:
     """One request in progress."""
 
-    __slots__ = ("deadline", "due", "id", "link", "number", "outgoing", "partial", "rto", "trace")
+    __slots__ = ("deadline", "due", "id", "link", "number", "outgoing", "partial", "trace")
 
     def __init__(self, link: Link, identifier: int, trace: bytes, deadline: int) -> None:
         self.number = 0
@@ -44,6 +44,21 @@ class Serving:
         """What has come of a large request."""
         self.outgoing: Outgoing | None = None
         """The rest of a large answer; it is kept here, not in the reply cache, until it has arrived."""
+
+    def state(self) -> list[Any]:
+        """Plain data for ``from_state``."""
+        partial = None if self.partial is None else self.partial.state()
+        outgoing = None if self.outgoing is None else self.outgoing.state()
+        return [self.link.session, self.id, self.trace, self.deadline, partial, outgoing]
+
+    @classmethod
+    def from_state(cls, state: list[Any], links: dict[int, Link]) -> "Serving":
+        """The request whose ``state`` this is, on its link."""
+        session, identifier, trace, deadline, partial, outgoing = state
+        serving = cls(links[session], identifier, trace, deadline)
+        serving.partial = None if partial is None else Partial.from_state(partial)
+        serving.outgoing = None if outgoing is None else Outgoing.from_state(outgoing)
+        return serving
 
 
 class Server:
@@ -82,21 +97,21 @@ class Server:
                 out.append(Replayed(link.session, "too_old"))
                 return
         window.mark(frame.id)
-        serving = Serving(link, frame.id, frame.trace, now + frame.timeout_ms * MS)
+        deadline = now + frame.timeout_ms * MS
         if kind.partition(".")[0] not in self._namespaces:
-            self._answer_error(link, frame.id, "unknown_kind", "no", kind, now, out)
+            self._answer_error(link, frame.id, "unknown_kind", "no", kind, deadline, now, out)
         elif frame.size > self._config.body_size_max:
-            self._answer_error(link, frame.id, "too_large", "no", f"{frame.size} bytes", now, out)
+            self._answer_error(link, frame.id, "too_large", "no", f"{frame.size} bytes", deadline, now, out)
         elif (
             self._count >= self._config.serving_max
             or len(link.serving or ()) >= self._config.serving_per_session_max
             or (frame.size > CHUNK_SIZE and not self._question_budget().reserve(link.session, frame.size))
         ):
-            self._answer_error(link, frame.id, "overloaded", "no", "", now, out)
+            self._answer_error(link, frame.id, "overloaded", "no", "", deadline, now, out)
         else:
             if link.serving is None:
                 link.serving = {}
-            link.serving[frame.id] = serving
+            serving = link.serving[frame.id] = Serving(link, frame.id, frame.trace, deadline)
             self._count += 1
             if frame.size > CHUNK_SIZE:
                 serving.partial = Partial(frame.size, frame.body)
@@ -196,7 +211,7 @@ class Server:
         link = serving.link
         if len(body) <= CHUNK_SIZE:
             self._forget(serving)
-            self._reply(link, serving.id, encode(Response(serving.id, len(body), body)), now, out)
+            self._reply(link, serving.id, encode(Response(serving.id, len(body), body)), serving.deadline, now, out)
         elif len(body) > self._config.body_size_max:
             self.refuse(number, "too_large", f"the answer has {len(body)} bytes", "perhaps", now, out)
         elif not self._answer_budget().reserve(link.session, len(body)):
@@ -211,7 +226,7 @@ class Server:
         serving = self._awaited(number)
         if serving is not None:
             self._forget(serving)
-            self._answer_error(serving.link, serving.id, code, happened, message, now, out)
+            self._answer_error(serving.link, serving.id, code, happened, message, serving.deadline, now, out)
 
     # -- time and sessions --------------------------------------------------------------------------------
 
@@ -224,7 +239,7 @@ class Server:
             return
         self._forget(serving)
         if now < serving.deadline:
-            self._answer_error(serving.link, serving.id, "stalled", "no", "", now, out)
+            self._answer_error(serving.link, serving.id, "stalled", "no", "", serving.deadline, now, out)
 
     def session_down(self, link: Link) -> None:
         """Nobody can be answered on this session any more."""
@@ -247,16 +262,17 @@ class Server:
         code: str,
         happened: Happened,
         message: str,
+        deadline: int,
         now: int,
         out: list[Output],
     ) -> None:
         frame = Error(identifier, code, happened, message[:MESSAGE_SIZE_MAX])
-        self._reply(link, identifier, encode(frame), now, out)
+        self._reply(link, identifier, encode(frame), deadline, now, out)
 
-    def _reply(self, link: Link, identifier: int, frame: bytes, now: int, out: list[Output]) -> None:
+    def _reply(self, link: Link, identifier: int, frame: bytes, deadline: int, now: int, out: list[Output]) -> None:
         if self._replies is None:
             self._replies = ReplyCache()
-        self._replies.put(link.session, identifier, frame, now)
+        self._replies.put(link.session, identifier, frame, deadline, now)
         out.append(Send(link.session, frame))
 
     def _acknowledge(self, serving: Serving, out: list[Output]) -> None:
@@ -308,26 +324,17 @@ class Server:
         """Take back what ``replies`` told."""
         self._replies = ReplyCache.from_state(state) if state else None
 
-    def state_of(self, serving: Serving) -> list[Any]:
-        """Plain data for ``restore``."""
-        partial = None if serving.partial is None else serving.partial.state()
-        outgoing = None if serving.outgoing is None else serving.outgoing.state()
-        return [serving.link.session, serving.id, serving.trace, serving.deadline, partial, outgoing]
-
     def restore(self, number: int, due: int, state: list[Any], links: dict[int, Link]) -> None:
-        """Take back the request whose ``state_of`` this is; requests come in the order of their numbers."""
-        session, identifier, trace, deadline, partial, outgoing = state
-        link = links[session]
-        serving = Serving(link, identifier, trace, deadline)
+        """Take back the request whose ``state`` this is; requests come in the order of their numbers."""
+        serving = Serving.from_state(state, links)
         serving.number, serving.due = number, due
         self._agenda.restore(serving)
         self._count += 1
+        link = serving.link
         if link.serving is None:
             link.serving = {}
-        link.serving[identifier] = serving
-        if partial is not None:
-            serving.partial = Partial.from_state(partial)
-            self._question_budget().reserve(session, serving.partial.size)
-        if outgoing is not None:
-            serving.outgoing = Outgoing.from_state(outgoing)
-            self._answer_budget().reserve(session, len(serving.outgoing.body))
+        link.serving[serving.id] = serving
+        if serving.partial is not None:
+            self._question_budget().reserve(link.session, serving.partial.size)
+        if serving.outgoing is not None:
+            self._answer_budget().reserve(link.session, len(serving.outgoing.body))

@@ -149,6 +149,18 @@ def test_timer_of_a_dial_fires_and_the_dial_fails() -> None:
     assert host.packets_sent == 4
 
 
+def test_timer_moves_forward_for_an_earlier_deadline_and_stays_one() -> None:
+    host, wire, _ = met()
+    host.run(100 * SECOND)
+    wire.cut = True
+    sent = host.packets_sent
+    host.tell(A, "sessions", Dial(identity(3).device_public, B))
+    host.run(111 * SECOND)
+    assert news(host, A)[1:] == [DialFailed(identity(3).device_public, B, "timeout")]
+    assert host.packets_sent - sent == 4
+    assert len(host._peers[A].timers) == len(host._peers[B].timers) == 1
+
+
 def test_closed_session_is_down_and_the_host_falls_silent() -> None:
     host, _, session = met()
     host.tell(A, "sessions", CloseSession(session, "enough"))

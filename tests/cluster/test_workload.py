@@ -136,6 +136,7 @@ def test_peer_that_goes_down_leaves_its_get_interrupted() -> None:
     world = World(Scenario.from_table({"name": "x", "peers": 9, "duration_s": 300}))
     world._schedules[3] = ((0, 25 * S),)
     rows = outcomes({3: operations}, host.events, world, 300 * S)
+    assert [row.key for row in rows] == [KEY, KEY]
     assert [(row.number, row.outcome) for row in rows] == [(1, "timeout"), (2, "interrupted")]
 
 

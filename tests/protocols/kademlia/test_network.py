@@ -1,5 +1,6 @@
 """Stories of many nodes: what the network as a whole promises."""
 
+from functools import partial
 from typing import TypeVar
 
 import pytest
@@ -41,17 +42,17 @@ def cold(size: int, *, apart: int = 20 * MS, config: KademliaConfig = QUIET, los
     for _ in range(size - 1):
         world.add([first])
     for number in range(size):
-        world.at(number * apart, lambda n=number: world.do(n, lambda node: node.join(world.now)))
+        world.at(number * apart, partial(world.join, number))
     return world
 
 
 def put(world: World, number: int, record: Record) -> PutDone:
-    world.do(number, lambda node: node.put("test", 0, record, world.now))
+    world.put(number, record)
     return await_result(world, PutDone)
 
 
 def get(world: World, number: int, key: bytes) -> GetDone:
-    world.do(number, lambda node: node.get("test", 0, key, world.now))
+    world.get(number, key)
     return await_result(world, GetDone)
 
 
@@ -67,7 +68,7 @@ def test_among_a_thousand_every_lookup_succeeds_in_at_most_three_hops_on_average
     for token in range(100):
         finder = finders[token] = thousand.rng.randrange(1_000)
         target = thousand.rng.randbytes(32)
-        thousand.do(finder, lambda node, t=token, x=target: node.find("test", t, x, thousand.now))
+        thousand.find(finder, target, token)
     thousand.run(60 * SECOND)
     found = [result for result in thousand.results if isinstance(result, FindDone)]
     thousand.results.clear()
@@ -103,14 +104,14 @@ def test_lookups_survive_loss_and_dead_nodes() -> None:
 
 
 def test_everybody_who_joins_cold_is_known_to_his_neighbours() -> None:
-    world = cold(80)
-    world.run(60 * SECOND)
+    world = cold(80, apart=SECOND)
+    world.run(120 * SECOND)
     assert len(world.joined) == 80
     for number, node in enumerate(world.nodes):
         own = node_id(node.device).to_bytes(32)
         assert [contact in node.table.contacts() for contact in world.nearest(own, 10, but=number)] == [True] * 10
     for number in (5, 50):
-        world.do(number, lambda node: node.find("test", 0, bytes(32), world.now))
+        world.find(number, bytes(32))
         assert await_result(world, FindDone).contacts == tuple(world.nearest(bytes(32), 20, but=number))
 
 
@@ -127,7 +128,7 @@ def test_those_who_join_at_once_find_each_other_when_they_look_again() -> None:
     world = cold(60, apart=0, config=config)
     world.run(60 * SECOND)
     for target in (bytes(32), b"\xff" * 32, b"\x5a" * 32):
-        world.do(7, lambda node, x=target: node.find("test", 0, x, world.now))
+        world.find(7, target)
         assert await_result(world, FindDone).contacts == tuple(world.nearest(target, 20, but=7))
 
 
@@ -136,7 +137,7 @@ def test_a_node_whose_bootstrap_is_down_tries_again_until_it_is_up() -> None:
     first = world.contact(world.add())
     world.add([first])
     world.dead.add(0)
-    world.do(1, lambda node: node.join(world.now))
+    world.join(1)
     world.run(100 * SECOND)
     assert world.joined == {}
     assert 3 <= world.calls <= 12, "it backs off"
@@ -153,7 +154,7 @@ def test_records_outlive_churn_because_holders_replicate_them() -> None:
     put(world, 0, record)
     for round_number in range(4):
         world.dead.update([c.endpoint for c in world.nearest(record.key, 4)])
-        world.run(HOUR)
+        world.run(HOUR // 2)
         reader = world.nearest(record.key, 60)[-1 - round_number].endpoint
         assert get(world, reader, record.key).found
 
@@ -267,7 +268,7 @@ def test_an_owner_answers_for_its_own_record_without_asking() -> None:
 def test_a_lonely_node_keeps_and_finds_its_own_record() -> None:
     world = World(11)
     world.add()
-    world.do(0, lambda node: node.join(0))
+    world.join(0)
     assert world.joined[0].contacts == 0
     record = world.record(0)
     assert put(world, 0, record).stored == 1
@@ -289,6 +290,7 @@ def test_a_stored_answer_says_why_not() -> None:
     world = World(13)
     world.warm(2)
     node = world.nodes[0]
+
     def answer(record: Record) -> object:
         body, _ = node.receive(world.nodes[1].device, 1, REQUESTS.encode(Store(record, 60)), 0)
         return RESPONSES.decode(body)

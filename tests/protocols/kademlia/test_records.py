@@ -26,7 +26,7 @@ def store(records_max: int = 8, owner_max: int = 4) -> RecordStore:
 
 def altered(original: Record, **fields: object) -> Record:
     values = {name: getattr(original, name) for name in original.__struct_fields__}
-    return Record(**(values | fields))  # type: ignore[arg-type]
+    return Record(**(values | fields))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,9 @@ def test_a_key_belongs_to_one_owner_and_name() -> None:
     assert len(keys) == 6
 
 
-@pytest.mark.parametrize(("name", "value", "ttl_s"), [(bytes(65), b"", 1), (b"", bytes(1025), 1), (b"", b"", TTL_MAX_S + 1)])
+@pytest.mark.parametrize(
+    ("name", "value", "ttl_s"), [(bytes(65), b"", 1), (b"", bytes(1025), 1), (b"", b"", TTL_MAX_S + 1)]
+)
 def test_no_record_beyond_the_limits_is_signed_or_decoded(name: bytes, value: bytes, ttl_s: int) -> None:
     with pytest.raises(LocalError):
         record(name=name, value=value, ttl_s=ttl_s)

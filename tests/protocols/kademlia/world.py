@@ -6,6 +6,7 @@ that is lost for good, fails after its time-out.
 
 import random
 from collections.abc import Callable, Iterable
+from functools import partial
 from heapq import heappop, heappush
 
 from protocols.contact import Contact, node_id
@@ -69,11 +70,22 @@ class World:
             node.adopt([*near, *everybody], self.now)
             self._arm(number)
 
-    def record(self, number: int, name: bytes = b"name", value: bytes = b"", sequence: int = 1, ttl_s: int = 3600) -> Record:
+    def record(
+        self, number: int, name: bytes = b"name", value: bytes = b"", sequence: int = 1, ttl_s: int = 3600
+    ) -> Record:
         return Record.sign(self.seeds[number], self.nodes[number].device, name, sequence, value, ttl_s)
 
-    def do(self, number: int, command: Callable[[KademliaNode], list[Message]]) -> None:
-        self.route(number, command(self.nodes[number]))
+    def join(self, number: int) -> None:
+        self.route(number, self.nodes[number].join(self.now))
+
+    def find(self, number: int, target: bytes, token: int = 0) -> None:
+        self.route(number, self.nodes[number].find("test", token, target, self.now))
+
+    def put(self, number: int, record: Record) -> None:
+        self.route(number, self.nodes[number].put("test", 0, record, self.now))
+
+    def get(self, number: int, key: bytes) -> None:
+        self.route(number, self.nodes[number].get("test", 0, key, self.now))
 
     def run(self, duration: int) -> None:
         until = self.now + duration
@@ -96,7 +108,7 @@ class World:
             match output:
                 case Query():
                     self.calls += 1
-                    self.at(self.now + self.rng.randint(5 * MS, 100 * MS), lambda q=output: self._deliver(number, q))
+                    self.at(self.now + self.rng.randint(5 * MS, 100 * MS), partial(self._deliver, number, output))
                 case Reply(_, result, _):
                     self.results.append(result)
                 case Joined():

@@ -86,6 +86,16 @@ def test_session_that_cannot_be_renewed_ends_after_two_hours() -> None:
     assert pair.of(A, DialFailed) == [], "nobody had asked"
 
 
+def test_who_dials_while_a_renewal_is_under_way_hears_that_it_failed() -> None:
+    pair, first, second = met()
+    pair.link = lambda flight: []
+    pair.tell(A, [first.sessions._start_dial(second.device, B, pair.now, first.entropy, renewal=True)])
+    pair.tell(A, first.sessions.close(first.sessions.session_with(second.device) or 0, "test"))
+    pair.tell(A, first.dial(second, B, pair.now))
+    pair.run(MINUTE)
+    assert pair.of(A, DialFailed) == [DialFailed(second.device, B, "timeout")]
+
+
 def test_session_refuses_after_its_time_even_if_nobody_told_it_the_time() -> None:
     pair, first, second = met()
     session = first.sessions.session_with(second.device) or 0
@@ -136,6 +146,33 @@ def test_full_table_ends_the_session_that_was_silent_longest() -> None:
     (down,) = pair.of(A, SessionDown)
     assert (down.device, down.reason) == (guests[1].device, "evicted")
     assert len(pair.machines[A].sessions) == 4
+
+
+def test_crowd_of_strangers_does_not_end_a_session_that_we_dialled() -> None:
+    pair, first, _ = met(sessions_max=3)
+    for number in range(10):
+        stranger = Peer(identity(300 + number), Entropy(f"stranger {number}"))
+        pair.machines[300 + number] = stranger
+        pair.events[300 + number], pair.errors[300 + number] = [], []
+        pair.tell(300 + number, stranger.dial(first, A, pair.now))
+        pair.run(SECOND)
+    assert {down.reason for down in pair.of(A, SessionDown)} == {"evicted"}
+    assert len(first.sessions) == 3
+    assert can_talk(pair)
+
+
+def test_sign_of_life_is_handed_to_nobody_and_keeps_a_session() -> None:
+    pair, _, second = met()
+    for _ in range(5):
+        say(pair, A, second.device, b"")
+        pair.run(MINUTE)
+    assert len(second.sessions) == 1
+    assert len(pair.events[B]) == 1
+
+
+def test_memory_of_answered_handshakes_is_bounded() -> None:
+    pair, _ = hub_with_guests(9, sessions_max=2, half_open_max=4)
+    assert len(pair.machines[A].sessions._answered) == 6
 
 
 def test_session_costs_less_than_a_kilobyte() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from protocols.crypto import x25519_public
 from protocols.errors import ProtocolError
 from protocols.identity import DeviceIdentity, certify
+from protocols.noise import exchange
 from protocols.noise.datagrams import (
     COOKIE,
     COOKIE_DATAGRAM,
@@ -20,6 +21,7 @@ from protocols.noise.datagrams import (
     INIT,
     INIT_HEADER,
     RESPONSE,
+    SessionError,
 )
 from protocols.noise.interface import DialFailed, SessionUp
 from tests.pair import LATENCY, SECOND, Entropy, Pair
@@ -95,12 +97,13 @@ def test_handshake_stays_with_its_endpoint() -> None:
     pair.tell(A, first.dial(second, B, 0))
     while not pair.of(A, SessionUp):
         flight = pair.sent[-1]
+        if flight.data[0] == INIT:
+            cookie = COOKIE_DATAGRAM.pack(COOKIE, INIT_HEADER.unpack_from(flight.data)[1], bytes(15) + b"c")
+            assert refused(first, 77, cookie, pair.now) == "wrong_endpoint"
         if flight.data[0] == RESPONSE:
             assert refused(first, 77, flight.data, pair.now) == "wrong_endpoint"
         pair.step(SECOND)
     assert refused(second, 77, pair.sent[-1].data, pair.now) == "wrong_endpoint"
-    cookie = COOKIE_DATAGRAM.pack(COOKIE, 1, bytes(16))
-    assert refused(first, B, cookie, pair.now) == "unknown_handshake"
 
 
 def test_rewritten_index_breaks_the_handshake_of_who_rewrote_it() -> None:
@@ -191,6 +194,16 @@ def test_other_network_is_no_network_of_ours() -> None:
     pair.run(30 * SECOND)
     assert pair.events[A] == [DialFailed(stranger.device, B, "timeout")]
     assert {error.reason for error in pair.errors[A]} == {"decrypt_failed"}
+
+
+def test_peer_with_our_own_key_gets_no_session() -> None:
+    ours = identity(1)
+    message, initiator = exchange.start(ours, 7, bytes([1]) * 32)
+    reply, responder = exchange.answer(ours, 7, 8, bytes([2]) * 32, message)
+    final, _ = exchange.conclude(ours, initiator, reply)
+    with pytest.raises(SessionError) as caught:
+        exchange.accept(ours, responder, 7, final)
+    assert caught.value.reason == "own_device"
 
 
 def test_handshake_reflected_to_its_sender_makes_no_session() -> None:

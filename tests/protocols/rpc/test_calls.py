@@ -8,7 +8,7 @@ from protocols.errors import LocalError
 from protocols.rpc.calls import MS, RpcConfig, Send
 from protocols.rpc.frames import FRAMES, TRACE_NONE, Ack, Cancel, Chunk, Error, Frame, Request, Response, RpcError
 from protocols.rpc.machine import Rpc
-from protocols.rpc.replay import REPLIES_PER_SESSION_MAX, REPLY_AGE_MAX_NS, WINDOW_IDS
+from protocols.rpc.replay import REPLIES_PER_SESSION_MAX, WINDOW_IDS
 from tests.protocols.rpc.ends import ALICE, BOB, DELAY_NS, DEVICES, NAMESPACES, TIMEOUT_NS, Ends, question
 
 LOST: tuple[int, ...] = ()
@@ -84,10 +84,10 @@ def test_request_below_the_window_is_dropped() -> None:
     assert len(ends.incoming) == 2
 
 
-def test_replay_after_the_cache_has_aged_is_dropped() -> None:
+def test_replay_after_the_answer_was_dropped_is_not_executed() -> None:
     ends = Ends()
-    ends.receive(BOB, request(0))
-    ends.now += REPLY_AGE_MAX_NS + 1
+    ends.receive(BOB, request(0, timeout_ms=500))
+    ends.now += 501 * MS
     ends.receive(BOB, request(0))
     assert ends.replayed == ["forgotten"]
 
@@ -437,6 +437,19 @@ def test_frames_of_a_session_that_is_gone_are_dropped() -> None:
     ends.receive(BOB, request(0))
     assert not ends.incoming
     assert not ends.sent
+
+
+def test_session_that_is_gone_leaves_nothing_behind() -> None:
+    ends = Ends()
+    fresh = len(Rpc(ends.config, NAMESPACES).to_bytes())
+    ends.answer = lambda body: body if len(ends.incoming) % 2 else None
+    for token in range(10):
+        ends.call(question(bytes(1_000)), token=token)
+    ends.run(DELAY_NS)
+    for end in (ALICE, BOB):
+        ends.do(end, lambda rpc: rpc.session_down(1 + ALICE) + rpc.session_down(1 + BOB))
+        assert len(ends.rpcs[end].to_bytes()) == fresh
+        assert ends.rpcs[end].deadline() is None
 
 
 # -- the whole --------------------------------------------------------------------------------------------

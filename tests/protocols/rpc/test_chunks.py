@@ -281,3 +281,46 @@ def test_chunks_of_a_finished_request_are_told_to_stop() -> None:
     assert ends.sent[-1][2] == Ack(0, False, CHUNKS_STOP, 0)
     assert len(ends.incoming) == 1
     assert ends.incoming[0].device == DEVICES[0]
+
+
+# -- time ---------------------------------------------------------------------------------------------------
+
+
+def test_request_that_is_complete_after_its_deadline_is_not_delivered() -> None:
+    ends = Ends(fate=lambda _: LOST)
+    body = large(20_000)
+    ends.receive(BOB, Request(0, 1_000, TRACE_NONE, len(body), body[:CHUNK_SIZE]))
+    ends.now = 1_000 * MS
+    ends.receive(BOB, Chunk(0, False, 1, body[CHUNK_SIZE:]))
+    assert not ends.incoming
+    ends.run()
+    assert ends.rpcs[BOB].deadline() is None
+
+
+def test_sender_that_repeats_its_first_chunk_has_not_stalled() -> None:
+    ends = Ends(fate=lambda _: LOST)
+    ends.receive(BOB, first(0, 50_000))
+    ends.run(STALLED_NS - 1)
+    ends.receive(BOB, first(0, 50_000))
+    ends.run(2 * STALLED_NS - 2)
+    assert not ends.frames(Error)
+
+
+def test_question_is_not_repeated_while_its_large_answer_arrives() -> None:
+    ends = Ends()
+    ends.answer = lambda _: None
+    ends.call(question(), timeout_ns=10_000 * MS)
+    ends.receive(0, Response(0, 50_000, bytes(CHUNK_SIZE)))
+    ends.run()
+    assert len(ends.frames(Request)) == 1
+    assert ends.failed[0].reason == "timeout"
+
+
+def test_lost_answer_to_a_large_request_is_asked_for_at_the_measured_pace() -> None:
+    ends = Ends()
+    ends.answer = lambda _: question()
+    ends.fate = lambda _: LOST if isinstance(ends.sent[-1][2], Response) and ends.repeated == 0 else (DELAY_NS,)
+    ends.call(large())
+    ends.run()
+    assert ends.replayed == ["answered"]
+    assert ends.completed[0].elapsed < 600 * MS

@@ -1,0 +1,186 @@
+"""What a run looks like on a terminal: how far it is, and what came of it.
+
+Progress goes to standard error and results to standard output, so a pipe gets results only. Without a terminal
+there is no line to repaint: a line every few seconds says how far the run is.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.table import Table
+
+from cluster.diff import Verdict
+from cluster.scenario import Scenario
+from cluster.sections import NS_PER_S
+from cluster.simulation import Progress as RunProgress
+
+LINE_EVERY_S: Final = 5.0
+"""Between two lines of progress where nothing can be repainted."""
+
+Watch = Callable[[RunProgress], None]
+
+
+def describe(scenario: Scenario, where: str) -> list[str]:
+    """Two lines about a run that begins: its seed first, then what else decides it."""
+    network, workload = scenario.network, scenario.workload
+    gets = (
+        f"{workload.gets_per_peer} gets per peer and {_s(workload.period_ns / NS_PER_S)}"
+        if workload.gets_per_peer
+        else (f"{workload.gets:,} gets")
+    )
+    options = [
+        f"{scenario.start} start through {scenario.bootstraps} bootstraps",
+        f"network {network.model}",
+        f"loss {network.loss:g}",
+        f"{len(network.partitions)} partitions" if network.partitions else "",
+        f"churn {scenario.churn.model}",
+        f"{workload.puts:,} puts, {gets}" if workload.kind == "put_get" else f"workload {workload.kind}",
+        f"charge {scenario.charge}" if scenario.charge != "free" else "",
+        *(f"{each.count} {each.kind}" for each in scenario.adversaries),
+    ]
+    return [
+        f"{scenario.name}: seed {scenario.seed}, {scenario.peers:,} peers, {_s(scenario.duration_s)} of "
+        f"{scenario.time} time, {where}",
+        ", ".join(each for each in options if each),
+    ]
+
+
+@contextmanager
+def progress(console: Console, verb: str = "") -> Iterator[Watch]:
+    """Shows how far a run is, for as long as the block lasts."""
+    if not console.is_terminal:
+        yield _lines(console)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[state]}"),
+    )
+    with Progress(*columns, console=console, transient=True, refresh_per_second=4) as bar:
+        task = bar.add_task(verb or "starting", total=None, state="")
+
+        def show(now: RunProgress) -> None:
+            bar.update(task, description=verb or "running", total=now.duration, completed=now.now, state=_state(now))
+
+        yield show
+
+
+def _lines(console: Console) -> Watch:
+    shown = time.monotonic()
+
+    def show(now: RunProgress) -> None:
+        nonlocal shown
+        if time.monotonic() - shown >= LINE_EVERY_S:
+            shown = time.monotonic()
+            console.print(_state(now), highlight=False)
+
+    return show
+
+
+def _state(now: RunProgress) -> str:
+    eta = "" if now.eta_s is None else f", {now.eta_s:.0f} s to go"
+    return (
+        f"{now.now / NS_PER_S:.0f} of {now.duration / NS_PER_S:.0f} s, {now.up:,} peers up, "
+        f"{now.events_per_s:,.0f} events/s{eta}"
+    )
+
+
+# -- results ----------------------------------------------------------------------------------------------
+
+
+def results_table(summary: Mapping[str, Any]) -> Table:
+    """The figures that a reader wants first; ``summary.json`` has all of them."""
+    table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    lookups, puts = summary["lookups"], summary["puts"]
+    rows = [
+        (
+            "time",
+            f"{summary['virtual_s']:,.1f} s {summary['time']}, {summary['wall_s']:,.1f} s of wall time, "
+            f"{summary['ready_s']:,.1f} s before the first event",
+        ),
+        ("events", f"{summary['events']:,}, {summary['events_per_s'] or 0:,.0f} a second"),
+        ("peers", f"{summary['peers']:,}, {summary['peers_up']:,} up at the end"),
+        ("packets", f"{summary['packets']:,}, {_bytes(summary['bytes'])}; dropped: {_reasons(summary['drops'])}"),
+        ("handshakes", f"{summary['handshakes']:,}; failed dials: {_reasons(summary['dials_failed'])}"),
+    ]
+    if puts["count"]:
+        rows.append(("puts", f"{puts['count']:,}, {_percent(puts['success_ratio'])} stored{_unhappy(puts)}"))
+    if lookups["count"]:
+        rows.append(("gets", f"{lookups['count']:,}, {_percent(lookups['success_ratio'])} found{_unhappy(lookups)}"))
+    for name, each in summary["phases"].items():
+        if each["count"]:
+            rows.append(
+                (f"  {name} cut", f"{each['count']:,}, {_percent(each['success_ratio'])} found{_unhappy(each)}")
+            )
+    if lookups["hops"]:
+        theory = "" if lookups["hops_theory"] is None else f"; theory {lookups['hops_theory']:.2f}"
+        rows.append(("hops", _distribution(lookups["hops"], "{:.0f}", "{:.2f}") + theory))
+        rows.append(("latency", _distribution(lookups["latency_ms"], "{:,.0f} ms", "{:,.0f} ms")))
+    rows += [
+        ("security", _reasons(summary["security_events"])),
+        ("memory", f"{_bytes(summary['peak_memory'])} at most" if summary["peak_memory"] else "not known"),
+        ("time share", ", ".join(f"{name} {_percent(each)}" for name, each in summary["time_share"].items())),
+        (
+            "digest",
+            summary["digest"]
+            or ("none: real time is not repeatable" if summary["time"] == "real" else "none: the run was interrupted"),
+        ),
+    ]
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def scenarios_table(rows: list[tuple[str, str]]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("name", style="bold", no_wrap=True)
+    table.add_column("about")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def print_verdict(console: Console, verdict: Verdict) -> None:
+    """What ``diff`` found, the verdict first."""
+    console.print("same" if verdict.same else "different", style="bold", highlight=False)
+    for line in verdict.lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _s(seconds: float) -> str:
+    return f"{seconds:g} s"
+
+
+def _percent(ratio: float | None) -> str:
+    return "none of which counts" if ratio is None else f"{100 * ratio:.4g} %"
+
+
+def _bytes(size: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1_000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1_000
+    return f"{size:,.2f} GB"
+
+
+def _reasons(table: Mapping[str, int]) -> str:
+    most = sorted(table.items(), key=lambda each: -each[1])
+    return ", ".join(f"{name or 'other'} {n:,}" for name, n in most) or "none"
+
+
+def _unhappy(operations: Mapping[str, Any]) -> str:
+    """What came of those that did not succeed."""
+    rest = {name: n for name, n in operations["outcomes"].items() if name not in ("ok", "local")}
+    return f" ({_reasons(rest)})" if rest else ""
+
+
+def _distribution(values: Mapping[str, float], quantile: str, mean: str) -> str:
+    quantiles = [f"{name.upper()} {quantile.format(values[name])}" for name in ("p50", "p90", "p99")]
+    return ", ".join([*quantiles, f"mean {mean.format(values['mean'])}"])
