@@ -6,10 +6,10 @@ counts. Handlers never learn which host that is, nor whether its time is virtual
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from xxhash import xxh3_128_digest
 
 from actors.actor import Actor
 from actors.randomness import Randomness
@@ -23,7 +23,10 @@ TRACE_SIZE: Final = 25
 """A W3C trace context as it travels: 16 bytes of trace id, 8 of span id, one of flags."""
 
 TRACE_NONE: Final = bytes(TRACE_SIZE)
-"""The context of what is not traced; it has the same size, so tracing changes no packet."""
+"""The context of what belongs to no trace; it has the same size as any other."""
+
+TRACE_RANDOM: Final = b"\x02"
+"""The flags of W3C Trace Context (level 2): the id is random, so whoever reads it can sample by it."""
 
 
 class Span(msgspec.Struct, array_like=True):
@@ -39,13 +42,13 @@ class Span(msgspec.Struct, array_like=True):
     @property
     def trace(self) -> bytes:
         """The trace context to send with, so that what follows becomes a child of this span."""
-        return self.trace_id + self.span_id + b"\x01"
+        return self.trace_id + self.span_id + TRACE_RANDOM
 
 
 class Context:
     """What a handler is given; see the design's table of what each verb means."""
 
-    __slots__ = ("_choices", "_entropy", "_host", "_peer", "_spans", "actor", "handlers", "service")
+    __slots__ = ("_choices", "_entropy", "_host", "_local_spans", "_peer", "_spans", "actor", "handlers", "service")
 
     def __init__(self, host: "Host", peer: "Peer", actor: Actor) -> None:
         self._host = host
@@ -53,6 +56,7 @@ class Context:
         self._entropy: Randomness | None = None
         self._choices: Randomness | None = None
         self._spans = 0
+        self._local_spans = 0  # apart, as how many there are depends on the sampling
         self.actor = actor
         self.handlers = actor.handlers
         self.service = actor.service
@@ -116,8 +120,8 @@ class Context:
     def after(self, delay: int, message: Message) -> int:
         """Have ``message`` delivered to oneself ``delay`` ns from now (from the end of this handler, if it charges).
 
-        It carries no trace: an actor keeps one timer for everything it waits for, most of which is not sampled. An
-        actor that goes on with something sampled has kept its span.
+        It carries no trace: an actor keeps one timer for everything it waits for, which is of many traces. An actor
+        that goes on with something traced has kept its span.
 
         Returns:
             the timer's id, for ``cancel``; a plain integer that an actor may keep in its state.
@@ -168,7 +172,7 @@ class Context:
 
     @property
     def trace(self) -> bytes:
-        """The trace context of the message being handled, ``TRACE_NONE`` if it is not sampled."""
+        """The trace context of the message being handled, ``TRACE_NONE`` if it belongs to no trace."""
         return self._host.trace
 
     @contextmanager
@@ -181,38 +185,59 @@ class Context:
             self._host.trace = before
 
     def span(self, name: str, parent: bytes | None = None) -> Span | None:
-        """Begin a span under ``parent`` (default: the current trace context); ``None`` when it is not sampled."""
+        """Begin a span under ``parent`` (default: the current trace context); ``None`` outside of any trace.
+
+        Whether it will be kept is decided when it ends, as its context may travel in bytes, which must be the
+        same in a run that keeps all and in one that keeps none.
+        """
         trace = self._host.trace if parent is None else parent
-        if not trace[24] & 1:
+        if not trace[24]:
             return None
-        return Span(trace[:16], self._identifier(8), trace[16:24], name, self._host.now)
+        self._spans += 1
+        return Span(trace[:16], self._identifier(8, "span", self._spans), trace[16:24], name, self._host.now)
+
+    def local_span(self, name: str) -> Span | None:
+        """Begin a span whose own context goes nowhere; ``None`` if it would not be kept."""
+        host = self._host
+        trace = host.trace
+        if not trace[24] or not host.sampled(trace):
+            return None
+        self._local_spans += 1
+        return Span(trace[:16], self._identifier(8, "local", self._local_spans), trace[16:24], name, host.now)
 
     def root_span(self, name: str) -> Span:
-        """Begin a trace of its own. Whether to sample is the caller's decision, made from the seed."""
-        return Span(self._identifier(16), self._identifier(8), bytes(8), name, self._host.now)
+        """Begin a trace of its own."""
+        self._spans += 1
+        trace_id = self._identifier(16, "trace", self._spans)
+        return Span(trace_id, self._identifier(8, "span", self._spans), bytes(8), name, self._host.now)
 
     def finish(self, span: Span | None, **attributes: Any) -> None:
-        """End a span; a ``None`` from an unsampled ``span`` is welcome."""
+        """End a span, and keep it if its trace is sampled; a ``None`` is welcome."""
         if span is not None:
             self._host.finished(self._peer.number, self.service, span, attributes)
 
-    def _identifier(self, size: int) -> bytes:
+    def _identifier(self, size: int, sort: str, number: int) -> bytes:
         """Identifiers are hashes of seed, caller and call number: no draw, so tracing moves no randomness."""
-        self._spans += 1
         peer = self._peer
-        caller = encode((self._host.seed, peer.number, peer.incarnation, self.service, self._spans))
-        return blake2b(caller, digest_size=size, person=b"spacepanda-span").digest()
+        caller = encode((self._host.seed, peer.number, peer.incarnation, self.service, sort, number))
+        return xxh3_128_digest(caller)[:size]
 
     # -- state --------------------------------------------------------------------------------------------
 
-    def positions(self) -> tuple[int, int, int]:
+    def positions(self) -> tuple[int, int, int, int]:
         """How far the two streams and the span numbers have gone; zeros for real time."""
-        return (getattr(self._entropy, "position", 0), getattr(self._choices, "position", 0), self._spans)
+        return (
+            getattr(self._entropy, "position", 0),
+            getattr(self._choices, "position", 0),
+            self._spans,
+            self._local_spans,
+        )
 
-    def restore(self, entropy: int, choices: int, spans: int) -> None:
+    def restore(self, entropy: int, choices: int, spans: int, local_spans: int) -> None:
         """Continue the streams where ``positions`` found them."""
         if entropy:
             self._entropy = self._host.randomness(self._peer, self.service, "entropy", entropy)
         if choices:
             self._choices = self._host.randomness(self._peer, self.service, "choices", choices)
         self._spans = spans
+        self._local_spans = local_spans

@@ -71,7 +71,7 @@ class DhtNode(Actor):
         self._armed_for = 0
         self._joined: Joined | None = None
         self._watchers: list[str] = []
-        self._spans: dict[int, Span] = {}  # of sampled lookups
+        self._spans: dict[int, Span] = {}  # of lookups within a trace
 
     def start(self, ctx: Context) -> None:
         if self._setup.contacts:

@@ -184,6 +184,8 @@ class Host:
         "packets_sent",
         "queue",
         "real_time",
+        "sampled_below",
+        "sampled_below",
         "seed",
         "sender",
         "spans",
@@ -201,6 +203,7 @@ class Host:
         route: Route | None = None,
         real_time: bool = False,
         mailbox_size_max: int = MAILBOX_SIZE_MAX,
+        sample: float = 1.0,
     ) -> None:
         self._build = build
         self._transit = _instant if network is None else network.transit
@@ -213,6 +216,7 @@ class Host:
         self.number = number
         self.real_time = real_time
         self.mailbox_size_max = mailbox_size_max
+        self.sampled_below = int(sample * 2**64)
         self.now = 0
         self.trace = TRACE_NONE
         self.sender = ""
@@ -246,7 +250,6 @@ class Host:
             raise LocalError(f"peer {number} is up already")
         peer.incarnation += 1
         peer.up_since = self.now
-        self.trace = TRACE_NONE
         setup, actors = self._build(number, peer.incarnation)
         peer.contexts = {actor.service: Context(self, peer, actor(setup)) for actor in actors}
         self._enter(peer)
@@ -311,32 +314,27 @@ class Host:
         heap = self._heap
         peers = self._peers
         queue = self.queue
-        free = self.deferred is None
+        observer = self.observer
+        real_time = self.real_time
+        charging = self.deferred is not None
         before = self.handled
         handled = 0
         while heap and heap[0][0] < until:
-            entry = heappop(heap)
-            time, number, source, sequence, extra, trace, message = entry
+            time, number, source, sequence, extra, trace, message = heappop(heap)
             peer = peers[number]
+            self.now = until if real_time else time
             if source == number:
                 if sequence not in peer.timers:
                     continue
             elif source < 0:
-                self.now = until if self.real_time else time
                 self._special(peer, source, message)
                 continue
             elif extra < peer.up_since:
                 self.count("packets_dropped", 1, "peer_down")
                 continue
-            self.now = until if self.real_time else time
-            if not free:
-                self._occupy(peer, entry)
+            if charging:
+                self._occupy(peer, (time, number, source, sequence, extra, trace, message))
                 continue
-            self.trace = trace
-            self.ordinal = 0
-            self.sender = ""
-            handled += 1
-            peer.chain = xxh3_128_digest(encode((peer.chain, time, source, sequence, message)))
             if source == number:
                 peer.timers.discard(sequence)
                 context = peer.contexts[extra]
@@ -344,8 +342,12 @@ class Host:
             else:
                 context = peer.entry
                 handler = peer.receive
-            if self.observer is not None:
-                self.observer(time, number, context.service, source, sequence, message)
+            if observer is not None:
+                observer(time, number, context.service, source, sequence, message)
+            handled += 1
+            peer.chain = xxh3_128_digest(encode((peer.chain, time, source, sequence, message)))
+            self.trace = trace
+            self.ordinal = 0
             try:
                 handler(context.actor, message, context)
             except Exception as error:
@@ -372,6 +374,7 @@ class Host:
                 self._failed(peer, context, message, error)
             if self.deferred is not None:
                 self._settle(peer)
+        self.sender = ""
 
     def _special(self, peer: Peer, source: int, verb: str) -> None:
         """A peer comes up or goes down, or its core is free for what waits."""
@@ -550,7 +553,16 @@ class Host:
             self.count("events_discarded")
 
     def finished(self, number: int, service: str, span: Span, attributes: Mapping[str, Any]) -> None:
-        self.spans.append(SpanRow(span, self.now, number, service, attributes))
+        if self.sampled(span.trace_id):
+            self.spans.append(SpanRow(span, self.now, number, service, attributes))
+
+    def sampled(self, trace: bytes) -> bool:
+        """Whether spans of a trace (its id, or its context) are kept.
+
+        The decision is a function of the id, which is as good as random, and of the run's ratio, so every host makes
+        the same one and no packet says it: ciphertexts, and so the digest, are the same at every ratio.
+        """
+        return int.from_bytes(trace[8:16], "big") < self.sampled_below
 
     @property
     def running(self) -> int:

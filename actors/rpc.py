@@ -3,8 +3,8 @@
 A service sends ``Call`` and is told ``Completed`` or ``Failed``; it is sent ``Incoming`` and answers
 ``Respond`` or ``Refuse``. Which service owns a namespace of requests is said by the peer's ``routes``.
 
-Tracing changes nothing but what is recorded: a sampled call has a span, whose context travels in the request's
-trace field and becomes the parent of the callee's span. An unsampled one carries as many zeros.
+Tracing changes nothing but what is recorded: a call within a trace has a span, whose context travels in the
+request's trace field and becomes the parent of the callee's span. Others carry as many zeros.
 """
 
 from collections.abc import Iterable
@@ -54,12 +54,13 @@ class _State(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     armed_for: int
     calls: list[tuple[str, int, Span]]
     serving: list[tuple[int, Span]]
+    probes: list[tuple[int, bytes]]
 
 
 class RpcActor(Actor):
     """One peer's RPC: our calls and those of others."""
 
-    __slots__ = ("_armed_for", "_calls", "_routes", "_serving", "_timer", "rpc")
+    __slots__ = ("_armed_for", "_calls", "_probes", "_routes", "_serving", "_timer", "rpc")
 
     service: ClassVar[str] = "rpc"
 
@@ -68,9 +69,11 @@ class RpcActor(Actor):
         self._routes = setup.routes
         self._timer = 0  # the one armed timer, 0 if none, and what it is armed for
         self._armed_for = 0
-        # Spans of sampled calls only: empty, and never looked at twice, in most peers.
+        # Spans of calls within a trace only: most are upkeep, and have none.
         self._calls: dict[tuple[str, int], Span] = {}
         self._serving: dict[int, Span] = {}
+        # Requests in progress of devices on probation, the only ones of which the limiter wants to hear.
+        self._probes: dict[int, bytes] = {}
 
     # -- services -----------------------------------------------------------------------------------------
 
@@ -98,9 +101,10 @@ class RpcActor(Actor):
     @handles(Respond)
     def respond(self, response: Respond, ctx: Context) -> None:
         """A service of ours answers another peer: that peer's request was a good one."""
-        device = self.rpc.caller(response.call)
-        if device is not None:
-            ctx.send("limiter", Success(device))
+        if self._probes:
+            device = self._probes.pop(response.call, None)
+            if device is not None:
+                ctx.send("limiter", Success(device))
         self._served(response.call, "ok", ctx)
         self._route(self.rpc.respond(response.call, response.body, ctx.now), ctx)
 
@@ -108,6 +112,7 @@ class RpcActor(Actor):
     def refuse(self, refusal: Refuse, ctx: Context) -> None:
         """A service of ours does not answer another peer."""
         self._served(refusal.call, refusal.code, ctx)
+        self._probes.pop(refusal.call, None)
         outputs = self.rpc.refuse(refusal.call, refusal.code, refusal.message, ctx.now, refusal.happened)
         self._route(outputs, ctx)
 
@@ -123,6 +128,8 @@ class RpcActor(Actor):
             ctx.security(error.reason, error.detail, device)
             ctx.send("limiter", Fault(device, error.reason))
             return
+        if inbound.probe:  # a large one is not delivered yet: it proves nothing, and its lease runs out
+            self._probes.update((each.call, device) for each in outputs if isinstance(each, Incoming))
         self._route(outputs, ctx)
 
     @handles(SessionUp)
@@ -202,6 +209,8 @@ class RpcActor(Actor):
         """Requests that ended without our service's answer: late, cancelled, or their session is gone."""
         for call in [call for call in self._serving if self.rpc.caller(call) is None]:
             ctx.finish(self._serving.pop(call), outcome="unanswered")
+        for call in [call for call in self._probes if self.rpc.caller(call) is None]:
+            del self._probes[call]
 
     def _rearm(self, ctx: Context) -> None:
         """One timer at most. One that fires too early finds nothing due and is armed anew."""
@@ -219,8 +228,8 @@ class RpcActor(Actor):
 
     def to_bytes(self) -> bytes:
         calls = [(service, token, span) for (service, token), span in self._calls.items()]
-        serving = list(self._serving.items())
-        state = _State(STATE_VERSION, self.rpc.to_bytes(), self._timer, self._armed_for, calls, serving)
+        serving, probes = list(self._serving.items()), list(self._probes.items())
+        state = _State(STATE_VERSION, self.rpc.to_bytes(), self._timer, self._armed_for, calls, serving, probes)
         return msgspec.msgpack.encode(state)
 
     @classmethod
@@ -232,5 +241,5 @@ class RpcActor(Actor):
         actor.rpc = Rpc.from_bytes(state.machine, setup.rpc, setup.routes)
         actor._timer, actor._armed_for = state.timer, state.armed_for
         actor._calls = {(service, token): span for service, token, span in state.calls}
-        actor._serving = dict(state.serving)
+        actor._serving, actor._probes = dict(state.serving), dict(state.probes)
         return actor

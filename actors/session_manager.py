@@ -48,7 +48,7 @@ class SessionManager(Actor):
         self._sessions = Sessions(setup.identity, setup.sessions, setup.aead)
         self._timer = 0
         self._timer_at = 0
-        self._dials: dict[bytes, Span] = {}  # of sampled dials, by device; each ends as its dial does
+        self._dials: dict[bytes, Span] = {}  # of sampled dials, by device, until they end
 
     @property
     def sessions(self) -> Sessions:
@@ -58,7 +58,7 @@ class SessionManager(Actor):
     @handles(Datagram)
     def datagram(self, datagram: Datagram, ctx: Context) -> None:
         """Bytes from anybody."""
-        span = ctx.span("session.open")
+        span = ctx.local_span("session.open")
         work = self._work()
         try:
             outputs = self._sessions.receive(datagram.source, datagram.data, ctx.now, ctx.entropy)
@@ -78,7 +78,7 @@ class SessionManager(Actor):
     def dial(self, dial: Dial, ctx: Context) -> None:
         work = self._work()
         outputs = self._sessions.dial(dial.device, dial.endpoint, ctx.now, ctx.entropy)
-        span = ctx.span("session.handshake")
+        span = ctx.local_span("session.handshake")
         if span is not None:
             self._dials.setdefault(dial.device, span)
         self._charge(work, ctx)
@@ -87,7 +87,7 @@ class SessionManager(Actor):
     @handles(SendFrame)
     def send_frame(self, frame: SendFrame, ctx: Context) -> None:
         ctx.charge("aead", len(frame.data))
-        span = ctx.span("session.seal")
+        span = ctx.local_span("session.seal")
         if span is not None:
             ctx.finish(span, bytes=len(frame.data))
         self._act(self._sessions.send(frame.session, frame.data, ctx.now), ctx)

@@ -38,12 +38,22 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, an
 
 def main() -> None:
     """The command ``spacepanda``."""
+    from typer.exceptions import TyperException
+
     try:
-        app()
+        code = app(standalone_mode=False)
+    except TyperException as error:
+        # Typer's own way is a box around the sentence, below three lines of usage.
+        if sentence := error.format_message():  # none if no command was given: that has printed the help
+            _fail(sentence, EXIT_UNUSABLE)
+        sys.exit(EXIT_UNUSABLE)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         # Whoever read our output has seen enough. The interpreter must not find out again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_NO)
+    sys.exit(code or 0)
 
 
 def _version(wanted: bool) -> None:
@@ -260,5 +270,9 @@ def _errors(debug: bool) -> Iterator[None]:
         else:
             code = EXIT_NO
             line = f"a bug of SpacePanda: {type(error).__name__}: {line} (--debug shows where)"
-        typer.echo(f"error: {line}", err=True)
-        raise typer.Exit(code) from None
+        raise typer.Exit(_fail(line, code)) from None
+
+
+def _fail(line: str, code: int) -> int:
+    typer.echo(f"error: {line}", err=True)
+    return code

@@ -59,9 +59,7 @@ def compare(a: Run, b: Run, watch: Watch | None = None) -> Verdict:
     """
     digests = [_digest(run) for run in (a, b)]
     keys = differences(a.scenario.to_table(), b.scenario.to_table())
-    figures = {
-        name: [mine, theirs] for name in FIGURES if (mine := a.summary.get(name)) != (theirs := b.summary.get(name))
-    }
+    figures = differences(*({name: run.summary.get(name) for name in FIGURES} for run in (a, b)))
     lines = [f"scenario {name}: {_shown(mine)} and {_shown(theirs)}" for name, (mine, theirs) in keys.items()]
     if digests[0] == digests[1]:
         return Verdict(True, [f"digest {digests[0]}", *lines], keys, figures)
@@ -172,7 +170,11 @@ def _event(event: Handled | None, at: int | None) -> str:
     if at is not None:
         start = max(0, at - BODY_SHOWN // 4)
         body += f", at byte {start}: {event.body[start : start + BODY_SHOWN].hex()}"
-    return f"{event.time / NS_PER_S:.9f} s, {event.service}, {event.tag} from {event.source}, {event.sequence}; {body}"
+    # Between the actors of a peer nothing is numbered: order is all there is.
+    source = (
+        f"from peer {event.source}, number {event.sequence}" if event.sequence >= 0 else "from another of its actors"
+    )
+    return f"{event.time / NS_PER_S:.9f} s, {event.tag} for {event.service!r}, {source}; {body}"
 
 
 def _parting(versions: Sequence[Handled | None]) -> int | None:

@@ -40,8 +40,6 @@ class Operation(msgspec.Struct, frozen=True, array_like=True, gc=False):
     record: int
     """The number of the put whose record this is about."""
     key: bytes
-    sampled: bool = False
-    """Whether it is traced. Nothing else depends on it."""
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -21,7 +21,7 @@ from cluster.churn import up_since
 from cluster.operations import Operation, OperationKind, Plan, record_name
 from cluster.options import ScenarioError
 from cluster.scenario import Scenario
-from cluster.sections import exact, nanoseconds
+from cluster.sections import nanoseconds
 from cluster.world import World
 from protocols.contact import ID_BITS
 from protocols.kademlia.records import record_key
@@ -58,7 +58,6 @@ class _Planner:
         self._min_uptime = nanoseconds(workload.min_uptime_s)
         self._put_timeout = nanoseconds(workload.put_timeout_s)
         self._get_timeout = nanoseconds(workload.get_timeout_s)
-        self._sampled_below = int(exact(scenario.telemetry.sample) * (1 << 32))
         self._planned: list[tuple[int, Operation]] = []  # with the peer
         self._publishers: list[int] = []  # by record
         self._records: tuple[list[Operation], list[Operation]] = ([], [])  # by the first bit of the key
@@ -136,9 +135,7 @@ class _Planner:
 
     def _add(self, peer: int, kind: OperationKind, at: int, timeout: int, record: int, key: bytes) -> Operation:
         number = len(self._planned)
-        draw = derive_key(self._scenario.seed, "sample", number)
-        sampled = int.from_bytes(draw[:4], "little") < self._sampled_below
-        operation = Operation(number, kind, at, at + timeout, record, key, sampled)
+        operation = Operation(number, kind, at, at + timeout, record, key)
         self._planned.append((peer, operation))
         return operation
 

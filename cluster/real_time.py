@@ -107,6 +107,7 @@ class RealTimeShard:
             number=self._number,
             route=self._layout.home if self._layout.hosts > 1 else None,
             real_time=True,
+            sample=scenario.telemetry.sample,
         )
         population.schedule(self._host, self._layout.peers(self._number))
 

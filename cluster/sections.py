@@ -159,7 +159,7 @@ class TelemetrySection(Section, frozen=True, kw_only=True):
     """What is written down about a run; nothing here changes what it does."""
 
     sample: Probability = 0.01
-    """The share of gets that are traced."""
+    """The share of puts and gets whose traces are kept."""
     events: Probability = 1.0
     """The share of peers whose events are kept; what came of puts and gets always is."""
 

@@ -77,6 +77,7 @@ class Shard:
             seed=scenario.seed,
             network=network,
             costs=TABLES[scenario.charge],
+            sample=scenario.telemetry.sample,
             number=self._number,
             route=(lambda peer, _: homes[peer] if 0 <= peer < last else -1) if self._shards > 1 else None,
         )

@@ -48,7 +48,7 @@ class _Asked(msgspec.Struct, array_like=True):
 
     operation: Operation
     asked_at: int
-    span: Span | None
+    span: Span
 
 
 class _State(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -110,7 +110,7 @@ class Workload(Actor):
         self._end(asked, outcome, done.hops, done.rpcs, ctx)
 
     def _ask(self, operation: Operation, ctx: Context) -> None:
-        span = ctx.root_span(operation.kind) if operation.sampled else None
+        span = ctx.root_span(operation.kind)
         self._asked[operation.number] = _Asked(operation, ctx.now, span)
         request: Message
         if operation.kind == "put":
@@ -119,7 +119,7 @@ class Workload(Actor):
             request = Put(self.service, operation.number, record_name(operation.record), value, content.ttl_s)
         else:
             request = Get(self.service, operation.number, operation.key)
-        with ctx.traced(span.trace if span else ctx.trace):
+        with ctx.traced(span.trace):
             ctx.send("dht", request)
 
     def _end(self, asked: _Asked, outcome: Outcome, hops: int, rpcs: int, ctx: Context) -> None:

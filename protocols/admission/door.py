@@ -128,6 +128,10 @@ class Admission:
     def breaker_state(self, peer: bytes, now: int) -> BreakerState:
         return self._breakers.state_of(peer, self._advance(now))
 
+    def on_probation(self, peer: bytes) -> bool:
+        """Whether the request of ``peer`` that was just admitted is a probe, whose outcome counts."""
+        return peer in self._breakers.tripped
+
     @property
     def tracked(self) -> int:
         """Entries held, idle ones not yet swept included: at most 2 * endpoints_max + 3 * peers_max."""

@@ -51,9 +51,10 @@ from protocols.kademlia.tasks import STATE_VERSION, Call, Duty, Kind, NodeState,
 from protocols.messages import Message
 
 MILLISECOND_NS: Final = 1_000_000
+UPKEEP_STEPS: Final = 8
 REFRESHES_AT_ONCE: Final = 2
-REFRESH_STEPS: Final = 8
-"""A refresh interval is divided so that its lookups do not come all at once."""
+REPLICATIONS_AT_ONCE: Final = 16
+"""An interval of upkeep is divided so that its lookups do not come all at once."""
 
 OWN_NEIGHBOURHOOD: Final = -1
 """The bucket number of our own identifier, in the record of what was looked up when."""
@@ -75,6 +76,7 @@ class KademliaNode:
         "_left",
         "_looked_up",
         "_published",
+        "_replicating",
         "_tasks",
         "config",
         "device",
@@ -105,13 +107,14 @@ class KademliaNode:
         self._published: dict[bytes, Held] = {}  # our own records, by key
         self._tasks: dict[int, Task] = {}
         self._calls: dict[int, Call] = {}
-        self._agenda: list[tuple[int, int, Duty, int | bytes]] = []  # a heap of (due, number, duty, about what)
+        self._agenda: list[tuple[int, int, Duty, int]] = []  # a heap of (due, number, duty, of which call)
         self._looked_up: dict[int, int] = {}  # when something in a bucket was last looked up
         self._counter = 0  # numbers tasks, calls and duties
         self._heard_at = -1  # when any peer last proved that we are not cut off
         self._join_attempts = 0
         self._join_refreshes = 0  # of the join, still running
         self._join_rpcs = 0
+        self._replicating = False  # a step of it is on the agenda
         self._left = False
 
     # -- commands -----------------------------------------------------------------------------------
@@ -169,9 +172,9 @@ class KademliaNode:
         if room and self._begin(
             "put", int.from_bytes(key), now, out, service=service, token=token, record=record, remaining_s=remaining_s
         ):
-            if key not in self._published:
-                self._schedule_jittered(now, self.config.republish_ms, "republish", key)
-            self._published[key] = Held(record, now + remaining_s * SECOND_NS, now)
+            expires_at = now + remaining_s * SECOND_NS
+            self._published[key] = Held(record, expires_at, expires_at, now)
+            self._begin_replicating(now)
         elif not room:
             out.append(Reply(service, PutDone(token, key, 0, 0, 0), 0))
         return out
@@ -219,7 +222,7 @@ class KademliaNode:
             out.append(Misbehaved(call.contact.device, error.reason))
             if task is not None and call.kind == "find":
                 task.lookup.expel(call.contact.device)
-            self.table.failed(call.contact)
+            self.table.remove(call.contact)
         else:
             self.table.responded(Contact(call.contact.device, endpoint), now)
         if call.kind == "ping":
@@ -264,14 +267,14 @@ class KademliaNode:
         self.store.expire(now)
         while self._agenda and self._agenda[0][0] <= now:
             _, _, duty, about = heappop(self._agenda)
-            if isinstance(about, bytes):
-                self._replicate(duty, about, now, out)
-            elif duty == "join":
+            if duty == "join":
                 self._join(now, out)
             elif duty == "settle":
                 self._begin("refresh", self._id, now, out)
             elif duty == "refresh":
                 self._refresh(now, out)
+            elif duty == "replicate":
+                self._replicate(now, out)
             elif (call := self._calls.get(about)) is not None and (task := self._tasks.get(call.task)) is not None:
                 task.lookup.slow(call.contact.device)
                 self._advance(call.task, task, now, out)
@@ -290,11 +293,8 @@ class KademliaNode:
                 contacts = self._nearest_for(device, key)
                 return Found(held.record, held.remaining_s(now), contacts) if held else Nodes(contacts)
             case Store(record, remaining_s):
-                key = record.key
-                known = self.store.find(key, now) is not None
                 outcome = self.store.offer(record, remaining_s, now)
-                if outcome == "stored" and not known:
-                    self._schedule_jittered(now, self.config.replicate_ms, "replicate", key)
+                self._begin_replicating(now)
                 return Stored(outcome)
 
     def _nearest_for(self, device: bytes, target: bytes) -> tuple[Contact, ...]:
@@ -489,7 +489,7 @@ class KademliaNode:
             return
         self._join_attempts = 0
         self._schedule_jittered(now, config.settle_ms, "settle", 0)
-        # Farthest first: the fewest nodes share our half of the space with us, and half of all targets are there.
+        # Farthest first: half of all targets lie in the farthest bucket, a quarter in the next.
         far = [bucket for bucket, size in self._far_buckets() if size < config.k]
         chosen = far[::-1][: config.join_refreshes]
         self._join_refreshes = len(chosen)
@@ -511,7 +511,7 @@ class KademliaNode:
 
     def _refresh(self, now: int, out: list[Message]) -> None:
         interval_ns = self.config.refresh_ms * MILLISECOND_NS
-        step_ns = max(1, interval_ns // REFRESH_STEPS)
+        step_ns = max(1, interval_ns // UPKEEP_STEPS)
         self._schedule_jittered(now, step_ns // MILLISECOND_NS, "refresh", 0)
         if not len(self.table):
             self._join(now, out)
@@ -522,20 +522,38 @@ class KademliaNode:
         for bucket in stale[:REFRESHES_AT_ONCE]:
             self._begin("refresh", self._target_in(bucket, now), now, out)
 
-    def _replicate(self, duty: Duty, key: bytes, now: int, out: list[Message]) -> None:
-        """Republish our own record, or replicate one that we hold and nobody has stored here for a while (§2.5)."""
-        own = duty == "republish"
-        held = self._published.get(key) if own else self.store.find(key, now)
-        if held is None or held.expires_at <= now:
-            return
-        interval_ms = self.config.republish_ms if own else self.config.replicate_ms
-        last = now if own else held.stored_at
-        if own or last + interval_ms * MILLISECOND_NS <= now:
-            purpose: Purpose = "republish" if own else "replicate"
-            remaining_s = held.remaining_s(now)
-            self._begin(purpose, int.from_bytes(key), now, out, record=held.record, remaining_s=remaining_s)
-            last = now
-        self._schedule_jittered(last, interval_ms, duty, key)
+    def _begin_replicating(self, now: int) -> None:
+        config = self.config
+        intervals = [interval for interval in (config.republish_ms, config.replicate_ms) if interval]
+        if intervals and not self._replicating and (len(self.store) or self._published):
+            self._replicating = True
+            step_ms = max(1, min(intervals) // UPKEEP_STEPS)
+            self._schedule_jittered(now, step_ms, "replicate", 0)
+
+    def _replicate(self, now: int, out: list[Message]) -> None:
+        """Republish our own records, and replicate those that nobody has stored here for a while (§2.5).
+
+        The first holder to do so does it for all. Nodes look at different times, so it is seldom two.
+        """
+        config = self.config
+        self._replicating = False
+        self._published = {key: held for key, held in self._published.items() if held.expires_at > now}
+        if config.republish_ms:
+            before = now - config.republish_ms * MILLISECOND_NS
+            due = [held for held in self._published.values() if held.stored_at <= before][:REPLICATIONS_AT_ONCE]
+            for held in due:
+                self._published[held.record.key] = Held(held.record, held.expires_at, held.ends_at, now)
+                self._pass_on("republish", held, now, out)
+        if config.replicate_ms:
+            before = now - config.replicate_ms * MILLISECOND_NS
+            for held in self.store.due(before, REPLICATIONS_AT_ONCE):
+                self.store.replicated(held.record.key, now)
+                self._pass_on("replicate", held, now, out)
+        self._begin_replicating(now)
+
+    def _pass_on(self, purpose: Purpose, held: Held, now: int, out: list[Message]) -> None:
+        target = int.from_bytes(held.record.key)
+        self._begin(purpose, target, now, out, record=held.record, remaining_s=held.remaining_s(now))
 
     def _target_in(self, bucket: int, now: int) -> int:
         if bucket == OWN_NEIGHBOURHOOD:
@@ -564,10 +582,10 @@ class KademliaNode:
         self._counter += 1
         return self._counter
 
-    def _schedule(self, due: int, duty: Duty, about: int | bytes) -> None:
+    def _schedule(self, due: int, duty: Duty, about: int) -> None:
         heappush(self._agenda, (due, self._next_number(), duty, about))
 
-    def _schedule_jittered(self, since: int, interval_ms: int, duty: Duty, about: int | bytes) -> None:
+    def _schedule_jittered(self, since: int, interval_ms: int, duty: Duty, about: int) -> None:
         """Due after the interval and up to a quarter more; never, if the interval is 0."""
         if interval_ms:
             interval_ns = interval_ms * MILLISECOND_NS
@@ -618,4 +636,5 @@ class KademliaNode:
         node._counter, node._heard_at = state.counter, state.heard_at
         node._join_attempts, node._join_refreshes = state.join_attempts, state.join_refreshes
         node._join_rpcs, node._left = state.join_rpcs, state.left
+        node._replicating = any(duty == "replicate" for _, _, duty, _ in state.agenda)
         return node

@@ -6,8 +6,9 @@ squat on a key or put words into it (as BEP 44 does). Three things a signature d
 * Rollback: an old record verifies for ever. The higher sequence wins, ties fall to the higher digest, and a
   store remembers the lowest sequence it would still take after the record itself has expired.
 * Immortality: if each STORE began a record's life anew, anybody could keep it alive against its owner.
-  The receiver stamps the expiry with its own clock at first receipt; the same record again changes nothing,
-  and what a replica passes on is the rest of the life. To let it live longer its owner signs a new sequence.
+  The receiver stamps the latest possible expiry with its own clock, at first receipt; nothing but a new
+  sequence, which its owner signs, gets beyond it. Up to there what counts is the longest rest of the life that
+  anybody passed on: the shortest would let a liar end a record by passing it on first, with a second to live.
 * Exhaustion: keys are free to make. A full store prefers what lies near its own identifier, which it
   will be asked for; filling it means making keys for that one place. One owner holds few places.
 
@@ -18,6 +19,7 @@ before it stores or passes it on, so no honest node ever sends one.
 import hashlib
 from bisect import bisect_left, insort
 from heapq import heapify, heappop, heappush
+from itertools import islice
 from typing import Annotated, Final, Literal, Self
 
 import msgspec
@@ -91,6 +93,8 @@ class Held(msgspec.Struct, array_like=True, frozen=True):
 
     record: Record
     expires_at: int
+    ends_at: int
+    """What ``expires_at`` can never exceed: a whole life after the first receipt."""
     stored_at: int
     """When somebody last asked to store it: while others do, this node need not replicate it."""
 
@@ -100,7 +104,7 @@ class Held(msgspec.Struct, array_like=True, frozen=True):
 
 class StoreState(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     held: list[Held]
-    floors: list[tuple[bytes, int]]
+    floors: list[tuple[bytes, tuple[int, int]]]
     verifications: int
 
 
@@ -119,7 +123,8 @@ class RecordStore:
         self._distances: list[int] = []  # of all that is held, ascending: the last is the first to go
         self._owned: dict[bytes, int] = {}  # records held, by owner
         self._expiries: list[tuple[int, bytes]] = []  # a heap; entries of replaced records are skipped
-        self._floors: dict[bytes, int] = {}  # the lowest sequence still taken, of records no longer held
+        # Of records no longer held: the lowest sequence still taken, and until when that very one.
+        self._floors: dict[bytes, tuple[int, int]] = {}
         self.verifications = 0
         """Signatures checked so far, for whoever charges for them."""
 
@@ -139,31 +144,41 @@ class RecordStore:
         self.expire(now)
         key = record.key
         held = self._held.get(key)
+        ends_at = now + min(record.ttl_s, self._ttl_max_s) * SECOND_NS
         if held is not None:
             if record == held.record:
-                self._held[key] = Held(record, held.expires_at, now)
+                expires_at = max(held.expires_at, min(held.ends_at, now + remaining_s * SECOND_NS))
+                self._hold(key, Held(record, expires_at, held.ends_at, now))
                 return "stored"
             if record.rank <= held.record.rank:
                 return "stale"
-        elif record.sequence < self._floors.get(key, 0):
-            return "stale"
-        elif self._owned.get(record.owner, 0) >= self._owner_max:
-            return "quota"
-        elif len(self._held) >= self._records_max and self._distance(key) >= self._distances[-1]:
-            return "full"
+        else:
+            floor, until = self._floors.get(key, (0, 0))
+            if record.sequence < floor or (record.sequence == floor and now >= until > 0):
+                return "stale"
+            if record.sequence == floor and until:
+                ends_at = min(ends_at, until)
+            if self._owned.get(record.owner, 0) >= self._owner_max:
+                return "quota"
+            if len(self._held) >= self._records_max and self._distance(key) >= self._distances[-1]:
+                return "full"
         self.verifications += 1
         record.verify()
-        expires_at = now + min(record.ttl_s, remaining_s, self._ttl_max_s) * SECOND_NS
-        if held is not None:
-            self._held[key] = Held(record, expires_at, now)
-            self._push_expiry(expires_at, key)
-            return "stored"
-        if len(self._held) >= self._records_max:
-            farthest = (self._distances[-1] ^ self._own).to_bytes(ID_SIZE)
-            self._drop(farthest, self._held[farthest].record.sequence)
+        if held is None and len(self._held) >= self._records_max:
+            self._drop((self._distances[-1] ^ self._own).to_bytes(ID_SIZE))
         self._floors.pop(key, None)
-        self._admit(key, Held(record, expires_at, now))
+        self._hold(key, Held(record, min(ends_at, now + remaining_s * SECOND_NS), ends_at, now))
         return "stored"
+
+    def due(self, before: int, limit: int) -> list[Held]:
+        """Records that nobody has stored since ``before``: the first ``limit`` of them."""
+        waiting = (held for held in self._held.values() if held.stored_at < before)
+        return list(islice(waiting, limit))
+
+    def replicated(self, key: bytes, now: int) -> None:
+        """This node itself passes the record on, which counts as well as if somebody else had."""
+        held = self._held[key]
+        self._held[key] = Held(held.record, held.expires_at, held.ends_at, now)
 
     def deadline(self) -> int | None:
         """When the first record expires."""
@@ -177,32 +192,33 @@ class RecordStore:
 
     def expire(self, now: int) -> None:
         while (due := self.deadline()) is not None and due <= now:
-            key = heappop(self._expiries)[1]
-            self._drop(key, self._held[key].record.sequence + 1)
+            self._drop(heappop(self._expiries)[1])
 
     def _distance(self, key: bytes) -> int:
         return int.from_bytes(key) ^ self._own
 
-    def _admit(self, key: bytes, held: Held) -> None:
+    def _hold(self, key: bytes, held: Held) -> None:
+        before = self._held.get(key)
         self._held[key] = held
-        insort(self._distances, self._distance(key))
-        self._owned[held.record.owner] = self._owned.get(held.record.owner, 0) + 1
-        self._push_expiry(held.expires_at, key)
-
-    def _push_expiry(self, expires_at: int, key: bytes) -> None:
-        heappush(self._expiries, (expires_at, key))
+        if before is None:
+            insort(self._distances, self._distance(key))
+            self._owned[held.record.owner] = self._owned.get(held.record.owner, 0) + 1
+        elif before.expires_at == held.expires_at:
+            return
+        heappush(self._expiries, (held.expires_at, key))
         if len(self._expiries) > 2 * len(self._held) + 16:
             self._expiries = [(held.expires_at, key) for key, held in self._held.items()]
             heapify(self._expiries)
 
-    def _drop(self, key: bytes, floor: int) -> None:
-        record = self._held.pop(key).record
+    def _drop(self, key: bytes) -> None:
+        held = self._held.pop(key)
+        owner = held.record.owner
         del self._distances[bisect_left(self._distances, self._distance(key))]
-        left = self._owned.pop(record.owner) - 1
+        left = self._owned.pop(owner) - 1
         if left:
-            self._owned[record.owner] = left
+            self._owned[owner] = left
         # Two remembered sequences per place in the store; the oldest is forgotten first.
-        self._floors[key] = floor
+        self._floors[key] = held.record.sequence, held.ends_at
         if len(self._floors) > 2 * self._records_max:
             del self._floors[next(iter(self._floors))]
 
@@ -211,6 +227,6 @@ class RecordStore:
 
     def restore(self, state: StoreState) -> None:
         for held in state.held:
-            self._admit(held.record.key, held)
+            self._hold(held.record.key, held)
         self._floors.update(state.floors)
         self.verifications = state.verifications

@@ -206,9 +206,15 @@ class RoutingTable:
         self._failures[index] += 1
         if self._failures[index] < self.failures_max:
             return False
-        for column in (self._ids, self._contacts, self._seen, self._failures):
-            del column[index]
+        self._delete(index)
         return True
+
+    def remove(self, contact: Contact) -> None:
+        """It broke the protocol."""
+        self._forget_replacement(contact)
+        index = self._index(node_id(contact.device))
+        if index is not None:
+            self._delete(index)
 
     def offer(self, contact: Contact) -> None:
         """Keep a stranger for when its bucket has room; the one kept longest gives way to it."""
@@ -229,6 +235,9 @@ class RoutingTable:
     def _index(self, identifier: int) -> int | None:
         index = bisect_left(self._ids, identifier)
         return index if index < len(self._ids) and self._ids[index] == identifier else None
+
+    def _delete(self, index: int) -> None:
+        del self._ids[index], self._contacts[index], self._seen[index], self._failures[index]
 
     def _range(self, bucket: int) -> tuple[int, int]:
         first = (self._own >> bucket ^ 1) << bucket

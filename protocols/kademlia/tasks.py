@@ -17,7 +17,7 @@ from protocols.kademlia.routing import TableState
 STATE_VERSION: Final = 1
 
 Purpose = Literal["find", "put", "get", "join", "join_refresh", "refresh", "republish", "replicate"]
-Duty = Literal["slow", "join", "settle", "refresh", "republish", "replicate"]
+Duty = Literal["slow", "join", "settle", "refresh", "replicate"]
 Kind = Literal["ping", "find", "store"]
 
 
@@ -90,7 +90,7 @@ class NodeState(msgspec.Struct, array_like=True, forbid_unknown_fields=True, kw_
     published: list[Held]
     tasks: list[tuple[int, TaskState]]
     calls: list[tuple[int, Call]]
-    agenda: list[tuple[int, int, Duty, int | bytes]]
+    agenda: list[tuple[int, int, Duty, int]]
     looked_up: list[tuple[int, int]]
     counter: int
     heard_at: int

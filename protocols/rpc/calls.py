@@ -54,6 +54,7 @@ class Call(Message, frozen=True, tag="rpc.call"):
     endpoint: Uint64
     """Where to dial it if there is no session."""
     body: bytes
+    """An encoded message, whose tag says which service answers. A body without one would be our own fault there."""
     timeout_ns: Uint64
     service: str = ""
     """Who is told the outcome; empty: the sender."""
@@ -133,6 +134,8 @@ class Inbound(Message, frozen=True, tag="rpc.inbound"):
     device: Key32
     endpoint: Uint64
     frame: Frame
+    probe: bool = False
+    """Whether its device is on probation: then whoever admitted it wants to hear if the request is carried out."""
 
 
 # -- what RPC needs done --------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 
 from actors.actor import Actor, handles
 from actors.context import Context
-from actors.host import Host
+from actors.host import Host, SpanRow
 from actors.rate_limiter import RateLimiter
 from actors.rpc import RpcActor
 from actors.session_manager import SessionManager
@@ -143,6 +143,12 @@ class World:
         assert isinstance(actor, Echo)
         return actor
 
+    def spans(self) -> dict[str, SpanRow]:
+        """RPC's spans; others trace too."""
+        rows = {row.span.name: row for row in self.host.spans if row.span.name.startswith("rpc.")}
+        assert set(rows) == {"rpc.call", "rpc.serve"}
+        return rows
+
     def count(self, name: str, label: str = "") -> int:
         return self.host.counters.get((name, label), 0)
 
@@ -255,8 +261,7 @@ def test_sampled_trace_crosses_to_the_callee_and_back() -> None:
     world.run()
     root, back = world.asker.traces
     assert back == root
-    spans = {row.span.name: row for row in world.host.spans}
-    assert set(spans) == {"rpc.call", "rpc.serve"}
+    spans = world.spans()
     call, serve = spans["rpc.call"].span, spans["rpc.serve"].span
     assert call.parent_id == root[16:24]
     assert serve.parent_id == call.span_id
@@ -280,8 +285,8 @@ def test_spans_of_unanswered_requests_end() -> None:
     world = World()
     world.ask(b"ignore", traced=True)
     world.run()
-    outcomes = {row.span.name: row.attributes["outcome"] for row in world.host.spans}
-    assert outcomes == {"rpc.call": "timeout", "rpc.serve": "unanswered"}
+    outcomes = {name: row.attributes for name, row in world.spans().items()}
+    assert outcomes == {"rpc.call": {"outcome": "timeout"}, "rpc.serve": {"outcome": "unanswered"}}
 
 
 def test_untraced_request_carries_zeros() -> None:

@@ -106,6 +106,6 @@ def test_phases_split_gets_by_the_partitions() -> None:
     assert phases(rows, load("demo")) == {}
 
 
-@pytest.mark.parametrize("value", [Operation(1, "put", 2, 3, 4, KEY, True), row(), Content(1, 2, 3)])
+@pytest.mark.parametrize("value", [Operation(1, "put", 2, 3, 4, KEY), row(), Content(1, 2, 3)])
 def test_operations_rows_and_content_travel_as_bytes(value: msgspec.Struct) -> None:
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(value), type=type(value)) == value

@@ -57,9 +57,14 @@ def setup(operations: Sequence[Operation], content: Content | None = CONTENT) ->
     return SimulatedSetup(identity=IDENTITY, endpoint=3, operations=tuple(operations), content=content)
 
 
-def run(operations: Sequence[Operation], script: dict[int, tuple[int, Any]], down_at: int | None = None) -> Host:
+def run(
+    operations: Sequence[Operation],
+    script: dict[int, tuple[int, Any]],
+    down_at: int | None = None,
+    sample: float = 1.0,
+) -> Host:
     FakeDht.script, FakeDht.asked = script, []
-    host = Host(lambda peer, incarnation: (setup(operations), (FakeDht, Workload)))
+    host = Host(lambda peer, incarnation: (setup(operations), (FakeDht, Workload)), sample=sample)
     host.schedule(3, 0, down_at)
     host.run(100 * S)
     return host
@@ -73,8 +78,8 @@ def found(token: int, value: bytes | None = None, local: bool = False) -> GetDon
     return GetDone(token, KEY, True, record(CONTENT.value(0) if value is None else value), 2, 7, local)
 
 
-def get(number: int, at_s: int, sampled: bool = False) -> Operation:
-    return Operation(number, "get", at_s * S, (at_s + 10) * S, 0, KEY, sampled)
+def get(number: int, at_s: int) -> Operation:
+    return Operation(number, "get", at_s * S, (at_s + 10) * S, 0, KEY)
 
 
 def told(host: Host) -> list[tuple[int, int, str]]:
@@ -140,23 +145,24 @@ def test_peer_that_goes_down_leaves_its_get_interrupted() -> None:
     assert [(row.number, row.outcome) for row in rows] == [(1, "timeout"), (2, "interrupted")]
 
 
-def test_sampled_get_is_the_root_of_a_trace_that_travels() -> None:
-    host = run([get(1, 5, sampled=True), get(2, 5)], {1: (S, found(1)), 2: (S, found(2))})
-    [row] = host.spans
-    assert (row.span.name, row.span.start, row.end) == ("get", 5 * S, 6 * S)
-    assert row.attributes["outcome"] == "ok"
-    traces = {message.token: trace for _, message, trace in FakeDht.asked if isinstance(message, Get)}
-    assert traces == {1: row.span.trace, 2: bytes(25)}
+def test_every_get_is_the_root_of_a_trace_that_travels() -> None:
+    host = run([get(1, 5), get(2, 5)], {1: (S, found(1)), 2: (S, found(2))})
+    assert [(row.span.name, row.span.start, row.end) for row in host.spans] == [("get", 5 * S, 6 * S)] * 2
+    assert [row.attributes["outcome"] for row in host.spans] == ["ok", "ok"]
+    traces = [trace for _, message, trace in FakeDht.asked if isinstance(message, Get)]
+    assert traces == [row.span.trace for row in host.spans]
 
 
 def test_sampling_changes_no_digest() -> None:
     script = {1: (S, found(1))}
-    assert run([get(1, 5)], script).digests() == run([get(1, 5, sampled=True)], script).digests()
+    all_kept, none_kept = (run([get(1, 5)], script, sample=sample) for sample in (1.0, 0.0))
+    assert (len(all_kept.spans), len(none_kept.spans)) == (1, 0)
+    assert all_kept.digests() == none_kept.digests()
 
 
 @pytest.mark.parametrize("stop_s", [1, 5, 8, 12, 16, 31])
 def test_restored_actor_goes_on_where_it_was(stop_s: int) -> None:
-    operations = [get(1, 5, sampled=True), get(2, 7), get(3, 30)]
+    operations = [get(1, 5), get(2, 7), get(3, 30)]
     FakeDht.script, FakeDht.asked = {1: (4 * S, found(1)), 3: (S, found(3))}, []
     host = Host(lambda peer, incarnation: (setup(operations), (FakeDht, Workload)))
     host.schedule(3, 0)

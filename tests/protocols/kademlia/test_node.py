@@ -10,6 +10,7 @@ from protocols.kademlia.messages import (
     RESPONSES,
     FindDone,
     FindNode,
+    Found,
     GetDone,
     Misbehaved,
     Nodes,
@@ -192,12 +193,44 @@ def test_a_bad_answer_blames_its_sender_and_the_lookup_goes_on(body: bytes) -> N
     assert len(others) == 2
 
 
+def test_a_genuine_record_of_another_key_is_not_an_answer() -> None:
+    world = World(5)
+    world.add()
+    other = world.record(0, name=b"other")
+    node = full()
+    first, *_ = queries(node.get("test", 1, world.record(0).key, 0))
+    outputs = node.completed(first.token, first.endpoint, RESPONSES.encode(Found(other, 60, ())), 1)
+    assert Misbehaved(first.device, "wrong_key") in outputs
+    (reply,) = [output for output in node.leave() if isinstance(output, Reply)]
+    assert isinstance(reply.result, GetDone)
+    assert not reply.result.found
+
+
 def test_an_answer_to_no_call_of_ours_is_nothing() -> None:
     node = full()
     before = node.to_bytes()
     assert node.completed(999, 1, PONG, 5) == []
     assert node.failed(999, 5, unanswered=True) == []
     assert node.to_bytes() == before
+
+
+def test_who_broke_the_protocol_is_out_of_the_table_at_once() -> None:
+    node = full()
+    first, *_ = queries(node.find("test", 1, bytes(32), 0))
+    node.completed(first.token, first.endpoint, b"garbage", 1)
+    assert node.table.find(first.device) is None
+
+
+def test_a_flood_of_short_lived_records_leaves_no_trace_on_the_agenda() -> None:
+    world = World(4)
+    for _ in range(2):
+        world.add()
+    node = KademliaNode(world.nodes[0].device, KademliaConfig())
+    for sequence in range(50):
+        record = world.record(1, name=b"%d" % sequence, ttl_s=1)
+        node.receive(world.nodes[1].device, 1, REQUESTS.encode(Store(record, 1)), sequence * 2 * SECOND)
+    assert len(node._agenda) == 1
+    assert len(node.store) == 1
 
 
 def test_another_node_is_asked_beside_a_slow_one() -> None:

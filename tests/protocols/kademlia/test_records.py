@@ -98,6 +98,26 @@ def test_an_expired_record_cannot_come_back_but_a_newer_one_can() -> None:
     assert held.offer(record(6), 100, 101 * SECOND) == "stored"
 
 
+def test_a_liar_cannot_end_a_record_by_passing_it_on_with_a_second_to_live() -> None:
+    held = store()
+    held.offer(record(), 1, 0)
+    assert held.offer(record(), 100, SECOND // 2) == "stored"
+    assert held.deadline() == 100 * SECOND
+    held = store()
+    held.offer(record(), 1, 0)
+    held.expire(SECOND)
+    assert held.offer(record(), 100, 2 * SECOND) == "stored"
+    assert held.deadline() == 100 * SECOND
+
+
+def test_ending_and_storing_a_record_by_turns_does_not_prolong_its_life() -> None:
+    held = store()
+    for now in range(0, 300, 3):
+        held.offer(record(), 1, now * SECOND)
+        held.expire((now + 2) * SECOND)
+    assert held.offer(record(), 100, 301 * SECOND) == "stale"
+
+
 def test_storing_the_same_record_again_does_not_prolong_its_life() -> None:
     """Attack D7: immortal records."""
     held = store()
@@ -138,6 +158,7 @@ def test_an_evicted_record_may_come_back_but_not_an_older_one() -> None:
     held.expire(10 * SECOND)
     assert held.offer(record(4, name=far.name), 100, 10 * SECOND) == "stale"
     assert held.offer(far, 100, 10 * SECOND) == "stored"
+    assert held.deadline() == 100 * SECOND, "its life began when it first came"
 
 
 def test_what_would_be_refused_anyway_is_not_verified() -> None:
@@ -163,12 +184,12 @@ def test_a_flood_leaves_the_store_and_its_memory_bounded() -> None:
 def test_a_restored_store_goes_on_as_the_saved_one() -> None:
     held = store()
     held.offer(record(3), 100, 0)
-    held.offer(record(3, name=b"b"), 10, 0)
+    held.offer(record(3, name=b"b", ttl_s=10), 10, 0)
     held.expire(10 * SECOND)
     restored = store()
     restored.restore(held.to_state())
     for each in (held, restored):
-        assert each.offer(record(3, name=b"b"), 100, 11 * SECOND) == "stale"
+        assert each.offer(record(3, name=b"b", ttl_s=10), 100, 11 * SECOND) == "stale"
         assert each.offer(record(4), 50, 11 * SECOND) == "stored"
         assert each.deadline() == 61 * SECOND
     assert restored.to_state().held == held.to_state().held

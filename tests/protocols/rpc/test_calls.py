@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.errors import LocalError
-from protocols.rpc.calls import MS, RpcConfig, Send
+from protocols.rpc.calls import MS, Connect, RpcConfig, Send
 from protocols.rpc.frames import FRAMES, TRACE_NONE, Ack, Cancel, Chunk, Error, Frame, Request, Response, RpcError
 from protocols.rpc.machine import Rpc
 from protocols.rpc.replay import REPLIES_PER_SESSION_MAX, WINDOW_IDS
@@ -360,6 +360,19 @@ def test_every_bound_gives_its_room_back() -> None:
     assert len(ends.completed) == 5
 
 
+def test_waiting_gives_its_room_back_however_it_ends() -> None:
+    rpc = Rpc(RpcConfig(waiting_max=1), NAMESPACES)
+    for token in range(6):
+        assert [type(one) for one in rpc.call("dht", token, DEVICES[BOB], 1, question(), TIMEOUT_NS, 0)] == [Connect]
+        if token % 3 == 0:
+            rpc.dial_failed(DEVICES[BOB], "unreachable")
+        elif token % 3 == 1:
+            rpc.session_up(token, DEVICES[BOB], 1, 0)
+            rpc.session_down(token)
+        else:
+            rpc.cancel("dht", token)
+
+
 def test_misuse_is_the_caller_s_own_error() -> None:
     ends = Ends()
     ends.call(question(), token=1)
@@ -429,6 +442,15 @@ def test_newest_session_is_used_and_the_older_one_still_answers() -> None:
     (third,) = rpc.call("dht", 3, DEVICES[BOB], 100, question(), TIMEOUT_NS, 3)
     assert isinstance(third, Send)
     assert third.session == 1
+
+
+def test_end_of_an_older_session_leaves_the_newest_in_use() -> None:
+    rpc = Ends().rpcs[ALICE]
+    rpc.session_up(5, DEVICES[BOB], 100, 1)
+    rpc.session_down(1)
+    (sent,) = rpc.call("dht", 1, DEVICES[BOB], 100, question(), TIMEOUT_NS, 1)
+    assert isinstance(sent, Send)
+    assert sent.session == 5
 
 
 def test_frames_of_a_session_that_is_gone_are_dropped() -> None:

@@ -130,6 +130,21 @@ def test_sender_never_exceeds_the_window_and_always_finishes(script: list[int], 
     assert receiver.body() == body
 
 
+def test_timeout_halves_the_window_and_repeats_the_oldest_missing_chunks() -> None:
+    sender = Outgoing(bytes(40 * CHUNK_SIZE), 1, 0)
+    for received in (1, 3):
+        sender.acknowledge(received, 0, 1)
+    assert (sender.base, sender.sent, sender.window) == (3, 7, 4)
+    sender.acknowledge(3, 0b001, 1)  # chunk 4
+    assert (sender.sent, sender.window) == (9, 5)
+    assert sender.time_out(60) == [3, 5]
+    assert sender.time_out(60) == [3]
+    assert sender.time_out(60) == [3]
+    assert sender.rto == 8
+    # What is still missing goes out with what follows, once something arrives.
+    assert sender.acknowledge(5, 0, 1) == []
+
+
 # -- bounds -------------------------------------------------------------------------------------------------
 
 
@@ -183,6 +198,14 @@ def test_partial_bodies_are_bounded_in_all() -> None:
     assert budget.reserve(50, 1000_000)
     small = Budget(config)
     assert sum(small.reserve(session, 17_000) for session in range(100)) == config.large_max
+
+
+def test_every_transfer_gives_its_room_back() -> None:
+    ends = Ends(config=RpcConfig(large_max=1))
+    for token in range(3):
+        ends.call(large(20_000), token=token)
+        ends.run()
+    assert len(ends.completed) == 3
 
 
 def test_stalled_request_gives_its_room_back_and_says_so() -> None:
@@ -239,8 +262,10 @@ def test_cancelled_transfer_stops() -> None:
 def test_chunk_that_contradicts_the_declared_size_is_a_fault_and_changes_nothing() -> None:
     ends = Ends()
     ends.receive(BOB, first(0, 40_000))
+    ends.receive(BOB, first(1, 1_000_000))
     before = ends.rpcs[BOB].to_bytes()
     for chunk in (
+        Chunk(1, False, 18, bytes(CHUNK_SIZE)),
         Chunk(0, False, 1, bytes(CHUNK_SIZE - 1)),
         Chunk(0, False, 2, bytes(CHUNK_SIZE)),
         Chunk(0, False, 3, b""),

@@ -11,8 +11,8 @@ from protocols.rpc.link import RTO_MAX_NS, RTO_MIN_NS, Agenda, Link
 from protocols.rpc.machine import Rpc
 from tests.protocols.rpc.ends import DEVICES, NAMESPACES, Ends, question
 
-IDLE_MACHINE_BYTES = 1_500
-IDLE_LINK_BYTES = 480
+IDLE_MACHINE_BYTES = 800
+IDLE_LINK_BYTES = 300
 """The link, and its entries in the two tables."""
 
 

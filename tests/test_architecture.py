@@ -1,0 +1,128 @@
+"""The shape of the house: who imports whom, what the cores cannot do, and that every module has its tests."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.architecture import RULES, files, violations
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+
+EXCEPTIONS: Final = {
+    "actors/randomness.py": {"imports os", "calls urandom()"},
+}
+"""What is allowed after all. The system's entropy enters in one place, for peers that run in real time."""
+
+COVERED_ELSEWHERE: Final = {
+    "actors/actor.py": "actors/test_host.py",
+    "actors/context.py": "actors/test_host.py",
+}
+"""Modules whose tests have another module's name, where both are one subject."""
+
+WITHOUT_TESTS: Final[dict[str, str]] = {}
+"""Modules without tests of their own, and why."""
+
+
+def modules(*packages: str) -> list[str]:
+    return [str(each) for each in files(ROOT, packages) if (ROOT / each).stat().st_size]
+
+
+@pytest.mark.parametrize("module", modules(*RULES))
+def test_cores_and_actors_read_no_clock_no_entropy_no_file_and_no_hash_order(module: str) -> None:
+    rules = RULES[module.partition("/")[0]]
+    found = violations((ROOT / module).read_text(encoding="utf-8"), rules)
+    allowed = EXCEPTIONS.get(module, set())
+    assert [f"{module}:{each.line} {each.what}" for each in found if each.what not in allowed] == []
+    assert allowed <= {each.what for each in found}, "an exception that is not needed any more"
+
+
+@pytest.mark.parametrize(
+    ("planted", "what"),
+    [
+        ("import time", "imports time"),
+        ("def f():\n    from datetime import datetime", "imports datetime"),
+        ("import os.path", "imports os"),
+        ("from random import Random", "imports random"),
+        ("import asyncio as a", "imports asyncio"),
+        ("import ray", "imports ray"),
+        ("from nacl.bindings import randombytes", "imports nacl.bindings.randombytes"),
+        ("from nacl import bindings\nkey = bindings.randombytes(32)", "calls randombytes()"),
+        ("key = X25519PrivateKey.generate()", "calls generate() without entropy"),
+        ("with open('x') as file: pass", "calls open()"),
+        ("bucket = hash(key) % 20", "calls hash()"),
+        ("order = sorted(peers, key=lambda peer: id(peer))", "calls id()"),
+        ("for key in {a, b}: send(key)", "iterates over a set"),
+        ("def f(keys: set[bytes]):\n    return [key for key in keys]", "iterates over a set"),
+        ("class A:\n    def f(self):\n        self.keys = set()\n        return list(self.keys)", "list() of a set"),
+        ("seen: frozenset[bytes] = frozenset()\nfirst = next(iter(seen))", "iter() of a set"),
+        ("keys = set(a) | b\nfor key in keys - c: send(key)", "iterates over a set"),
+        ("def f(keys: set[bytes]):\n    return keys.pop()", "pops from a set"),
+        ("keys = set(a)\nline = b''.join(keys)", "join() of a set"),
+        ("keys = set(a)\nsend(*keys)", "unpacks a set"),
+        ("half = timeout_ns / 2", "divides into a fraction"),
+        ("deadline = now + 0.5", "has a fraction"),
+        ("now = int(float(text))", "has a fraction"),
+    ],
+)
+def test_a_planted_violation_is_found(planted: str, what: str) -> None:
+    assert what.replace("imports os", "imports os.path") in {
+        each.what for each in violations(planted, RULES["protocols"])
+    } | {each.what for each in violations(planted, RULES["protocols"]) if each.what == what}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def f(keys: set[bytes]):\n    return sorted(keys), len(keys), b'x' in keys",
+        "for key in {b'a': 1, b'b': 2}: send(key)",
+        "half = timeout_ns // 2",
+        "DeviceIdentity.generate(entropy, network_id)",
+        "contacts.pop()",
+    ],
+)
+def test_what_is_harmless_is_not_found(source: str) -> None:
+    assert violations(source, RULES["protocols"]) == []
+
+
+def test_imports_point_one_way() -> None:
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()", "--no-cache"]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120, env={**os.environ, "NO_COLOR": "1"}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 broken" in done.stdout
+
+
+def test_every_module_has_tests() -> None:
+    missing = [each for each in modules("protocols", "actors", "cluster") if not _tests_of(each)]
+    assert missing == []
+
+
+def test_the_tables_of_modules_tested_elsewhere_hold_nothing_stale() -> None:
+    there = set(modules("protocols", "actors", "cluster"))
+    for module, test in COVERED_ELSEWHERE.items():
+        assert module in there
+        assert not _named_after(module), f"{module} has tests of its own"
+        dotted = module.removesuffix(".py").replace("/", ".")
+        assert (ROOT / "tests" / test).is_file()
+        assert dotted.rpartition(".")[2] or dotted
+    for module in WITHOUT_TESTS:
+        assert module in there
+        assert not _named_after(module)
+
+
+def _tests_of(module: str) -> bool:
+    return bool(_named_after(module)) or module in COVERED_ELSEWHERE or module in WITHOUT_TESTS
+
+
+def _named_after(module: str) -> list[Path]:
+    """Test files in the mirrored folder that have the module's name, or begin with it."""
+    path = Path(module)
+    if path.name == "__init__.py":
+        path = path.parent
+    folder = ROOT / "tests" / path.parent
+    return sorted([*folder.glob(f"test_{path.stem}.py"), *folder.glob(f"test_{path.stem}_*.py")])
