@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cluster.results import Run
     from cluster.scenario import Scenario
-    from cluster.simulation import Progress
+    from cluster.simulation import Outcome, Progress
 
 # Imports wait for the calls: the command line is in this package too, and its ``--help`` needs none of them.
 
@@ -52,18 +52,26 @@ def run(
         HandlerError: an actor failed by a bug.
     """
     from cluster import results  # noqa: PLC0415
-    from cluster.simulation import simulate  # noqa: PLC0415
 
     if isinstance(scenario, str | Path):
         scenario = load(scenario)
     folder = None if out is None else results.create(scenario, out)
-    if scenario.time == "real":
-        from cluster.real_time import simulate_real  # noqa: PLC0415
+    return results.write(simulate(scenario, inline=inline, address=address, watch=watch), folder)
 
-        outcome = simulate_real(scenario, inline=inline, address=address, watch=watch)
+
+def simulate(
+    scenario: "Scenario",
+    *,
+    inline: bool = False,
+    address: str | None = None,
+    watch: "Callable[[Progress], None] | None" = None,
+) -> "Outcome":
+    """Run a scenario on the clock that it names; ``run`` without a folder and tables."""
+    if scenario.time == "real":
+        from cluster.real_time import simulate_real as drive  # noqa: PLC0415
     else:
-        outcome = simulate(scenario, inline=inline, address=address, watch=watch)
-    return results.write(outcome, folder)
+        from cluster.simulation import simulate as drive  # noqa: PLC0415
+    return drive(scenario, inline=inline, address=address, watch=watch)
 
 
 def open_run(folder: Path | str) -> "Run":

@@ -208,8 +208,7 @@ def _run(scenario: "Scenario", inline: bool, address: str | None, out: Path, as_
     """Run, write and show it; whether it was interrupted."""
     from rich.console import Console
 
-    import cluster
-    from cluster import console
+    from cluster import console, results, simulate
 
     screen, errors = Console(), Console(stderr=True)
     ray = f"the Ray cluster {address}" if address else "a local Ray"
@@ -218,18 +217,20 @@ def _run(scenario: "Scenario", inline: bool, address: str | None, out: Path, as_
         if inline
         else f"{scenario.shards or 'as many'} shards{'' if scenario.shards else ' as cores'} on {ray}"
     )
+    folder = results.create(scenario, out)
     for line in console.describe(scenario, where):
         (errors if as_json else screen).print(line, highlight=False, markup=False, soft_wrap=True)
     with console.progress(errors) as watch:
-        result = cluster.run(scenario, inline=inline, address=address, out=out, watch=watch)
+        outcome = simulate(scenario, inline=inline, address=address, watch=watch)
+    result = results.write(outcome, folder)
     for warning in result.warnings:
         errors.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
     if as_json:
-        _print_json({"folder": str(result.folder)} | result.summary)
+        _print_json({"folder": str(folder)} | result.summary)
     else:
         screen.print()
         screen.print(console.results_table(result.summary), highlight=False)
-        screen.print(f"results in {result.folder}", highlight=False, markup=False, soft_wrap=True)
+        screen.print(f"results in {folder}", highlight=False, markup=False, soft_wrap=True)
     interrupted: bool = result.summary["interrupted"]
     if interrupted:
         until = result.summary["virtual_s"]

@@ -126,13 +126,11 @@ def results_table(summary: Mapping[str, Any]) -> Table:
     rows += [
         ("security", _reasons(summary["security_events"])),
         ("memory", f"{_bytes(summary['peak_memory'])} at most" if summary["peak_memory"] else "not known"),
-        ("time share", ", ".join(f"{name} {_percent(each)}" for name, each in summary["time_share"].items())),
-        (
-            "digest",
-            summary["digest"]
-            or ("none: real time is not repeatable" if summary["time"] == "real" else "none: the run was interrupted"),
-        ),
     ]
+    if any(summary["time_share"].values()):
+        rows.append(("time share", ", ".join(f"{k} {_percent(v)}" for k, v in summary["time_share"].items())))
+    missing = "none: real time is not repeatable" if summary["time"] == "real" else "none: the run was interrupted"
+    rows.append(("digest", summary["digest"] or missing))
     for row in rows:
         table.add_row(*row)
     return table

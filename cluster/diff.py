@@ -59,12 +59,13 @@ def compare(a: Run, b: Run, watch: Watch | None = None) -> Verdict:
     """
     digests = [_digest(run) for run in (a, b)]
     keys = differences(a.scenario.to_table(), b.scenario.to_table())
-    figures = differences(*({name: run.summary.get(name) for name in FIGURES} for run in (a, b)))
-    lines = [f"scenario {name}: {_shown(mine)} and {_shown(theirs)}" for name, (mine, theirs) in keys.items()]
+    mine, theirs = ({name: run.summary.get(name) for name in FIGURES} for run in (a, b))
+    figures = differences(mine, theirs)
+    lines = [f"scenario {name}: {_shown(one)} and {_shown(other)}" for name, (one, other) in keys.items()]
     if digests[0] == digests[1]:
         return Verdict(True, [f"digest {digests[0]}", *lines], keys, figures)
     lines = [f"digest {digests[0]} and {digests[1]}", *lines]
-    lines += [f"summary {name}: {_shown(mine)} and {_shown(theirs)}" for name, (mine, theirs) in figures.items()]
+    lines += [f"summary {name}: {_shown(one)} and {_shown(other)}" for name, (one, other) in figures.items()]
     replayed, first, where = replay(a.scenario, b.scenario, watch)
     lines += where
     if first is None:

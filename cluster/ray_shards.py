@@ -44,7 +44,7 @@ def start_ray(address: str | None, shards: int, plugins: tuple[str, ...] = ()) -
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address is None:
         cores = max(shards, os.cpu_count() or 1)
-        ray.init(num_cpus=cores, _node_ip_address="127.0.0.1", include_dashboard=False, **quiet)
+        ray.init(address="local", num_cpus=cores, _node_ip_address="127.0.0.1", include_dashboard=False, **quiet)
         return
     code = {"py_modules": [_folder(name) for name in (*OUR_PACKAGES, *plugins)]}
     try:
@@ -62,20 +62,12 @@ def _folder(module: str) -> str:
     return str(origin.parent if origin.name == "__init__.py" else origin)
 
 
-def _node_address() -> str:
-    address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-    return address
-
-
 class ShardActor(Shard):
     """A shard in a Ray worker."""
 
-    def __init__(self, scenario: str, number: int, shards: int, key: bytes) -> None:
-        super().__init__(scenario, number, shards, key, _node_address())
-
     def where(self) -> tuple[str, int]:
-        """The node's address and the process id."""
-        return _node_address(), os.getpid()
+        """The node's identifier and the process's."""
+        return ray.get_runtime_context().get_node_id(), os.getpid()
 
 
 class RayShards:
@@ -95,12 +87,24 @@ class RayShards:
             raise LocalError(f"{self.count} shards need a core each; the cluster has {cores}")
 
     def prepare(self) -> None:
-        key = secrets.token_bytes(32)
         text = self._scenario.to_toml()
         actor_class = ray.remote(num_cpus=1, max_restarts=0, scheduling_strategy="SPREAD")(ShardActor)
-        self._actors = [actor_class.remote(text, number, self.count, key) for number in range(self.count)]
+        self._actors = [actor_class.remote(text, number, self.count) for number in range(self.count)]
         self._places = self._ask("where", timeout_s=START_TIMEOUT_S)
-        self._ask("prepare", self._ask("address") if self.count > 1 else [])
+        self._ask("prepare", self._meeting_places())
+
+    def _meeting_places(self) -> list[tuple[str, int]]:
+        """Where each shard waits for the others: on loopback if all are on one machine."""
+        if self.count == 1:
+            return []
+        key = secrets.token_bytes(32)
+        addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes()}  # type: ignore[no-untyped-call]
+        hosts = [addresses[node] for node, _ in self._places]
+        if len(set(hosts)) == 1:
+            hosts = ["127.0.0.1"] * self.count
+        waits = [actor.listen.remote(host, key) for actor, host in zip(self._actors, hosts, strict=True)]
+        places: list[tuple[str, int]] = ray.get(waits)
+        return places
 
     def advance(self, until: int) -> list[Report]:
         return [decode_report(report) for report in self._ask("advance", until)]

@@ -38,7 +38,7 @@ class Recorder:
     """A shard with all peers that remembers what they handled since the last call of ``advance``."""
 
     def __init__(self, scenario: Scenario) -> None:
-        self._shard = Shard(scenario.to_toml(), 0, 1, b"")
+        self._shard = Shard(scenario.to_toml(), 0, 1)
         self._shard.prepare([])
         self._events: list[tuple[int, int, str, int, int, Message]] = []
         self._shard._host.observer = lambda *event: self._events.append(event)

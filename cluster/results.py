@@ -24,12 +24,13 @@ from typing import Any, Final
 import polars as pl
 
 from actors.host import EventRow
+from cluster.export import export
 from cluster.operations import Row
 from cluster.scenario import Scenario
 from cluster.sections import NS_PER_MS, NS_PER_S
 from cluster.simulation import Outcome, Sample
 from cluster.summary import operations, summarise
-from cluster.telemetry import export, read_spans, spans_table, write_spans
+from cluster.telemetry import read_spans, spans_table, write_spans
 from protocols.errors import LocalError
 
 SCENARIO: Final = "scenario.toml"
@@ -182,7 +183,7 @@ def load(folder: Path | str) -> Run:
 
 
 def events_frame(events: Sequence[EventRow]) -> pl.DataFrame:
-    """Events in the order of time, then of peers. A field that is not always an integer becomes text."""
+    """Events in the order of time, then of peers. A field that is not always an integer of 64 bits becomes text."""
     rows = sorted(events, key=lambda each: (each.time, each.peer))
     columns: dict[str, Any] = {
         "time_s": pl.Series([row.time / NS_PER_S for row in rows], dtype=pl.Float64),
@@ -193,10 +194,11 @@ def events_frame(events: Sequence[EventRow]) -> pl.DataFrame:
     for field in dict.fromkeys(field for row in rows for field in row.fields):
         values = [row.fields.get(field) for row in rows]
         column = f"{field}_" if field in EVENT_COLUMNS else field
-        if all(value is None or isinstance(value, int) for value in values):
+        if all(value is None or (isinstance(value, int) and -(2**63) <= value < 2**63) for value in values):
             columns[column] = pl.Series(values, dtype=pl.Int64)
         else:
-            columns[column] = pl.Series([_text(value) for value in values], dtype=pl.String)
+            texts = [None if value is None else str(value) for value in values]
+            columns[column] = pl.Series(texts, dtype=pl.String)
     return pl.DataFrame(columns)
 
 
@@ -257,9 +259,3 @@ def _read_parquet(path: Path) -> pl.DataFrame:
         return pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise LocalError(f"{str(path)!r} cannot be read: {error}") from None
-
-
-def _text(value: object) -> str | None:
-    if value is None:
-        return None
-    return value.hex() if isinstance(value, bytes) else str(value)

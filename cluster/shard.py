@@ -48,15 +48,15 @@ _decode: Final = msgspec.msgpack.Decoder(Report).decode
 class Shard:
     """One host of a virtual-time run."""
 
-    def __init__(self, scenario: str, number: int, shards: int, key: bytes, address: str = "127.0.0.1") -> None:
+    def __init__(self, scenario: str, number: int, shards: int) -> None:
         self._scenario: Final = Scenario.from_toml(scenario)
         self._number: Final = number
         self._shards: Final = shards
-        self._exchange: Final = Exchange(number, shards, key, address) if shards > 1 else None
+        self._exchange: Exchange | None = None
 
-    def address(self) -> tuple[str, int]:
-        """Where the other shards find this one."""
-        assert self._exchange is not None
+    def listen(self, host: str, key: bytes) -> tuple[str, int]:
+        """Wait for the other shards at an address of this machine, which is returned with its port."""
+        self._exchange = Exchange(self._number, self._shards, key, host)
         return self._exchange.address
 
     def prepare(self, addresses: list[tuple[str, int]]) -> int:

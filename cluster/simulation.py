@@ -127,7 +127,7 @@ class InlineShards:
     count = 1
 
     def __init__(self, scenario: Scenario) -> None:
-        self._shard = Shard(scenario.to_toml(), 0, 1, b"")
+        self._shard = Shard(scenario.to_toml(), 0, 1)
 
     def prepare(self) -> None:
         self._shard.prepare([])

@@ -1,4 +1,4 @@
-"""What a run measured, in the terms of OpenTelemetry: spans into the run folder, and all of it to a collector.
+"""What a run measured, in the terms of OpenTelemetry.
 
 Spans and counters are made by hosts, on the run's clock, and are final when a run is: so they become the SDK's own
 data types here, at the end, rather than pass through its tracers and meters, which read the wall clock and
@@ -7,19 +7,14 @@ draw their ids. Shards have added their counters up by then; no series is of one
 Time 0 of a run is midnight of 1 January 2000, UTC, whatever the wall clock said: the same run writes the same spans,
 and a viewer shows 00:03:20 for virtual second 200.
 
-In the run folder, spans are lines of OTLP's JSON (one request a line), which a collector's file receiver reads. With
-``OTEL_EXPORTER_OTLP_ENDPOINT`` set (or the one of a signal), they and the metrics are sent there as well; the other
-standard variables (headers, timeout, certificates, ``OTEL_RESOURCE_ATTRIBUTES``, ``OTEL_SDK_DISABLED``) hold. A
-collector that does not answer costs seconds and a warning, never the run.
+In the run folder, spans are lines of OTLP's JSON (one request a line), which a collector's file receiver reads;
+``export`` sends them.
 """
 
 import json
-import logging
 import os
-import re
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -27,14 +22,11 @@ from typing import Any, Final
 
 from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     Histogram,
     HistogramDataPoint,
     Metric,
-    MetricExportResult,
     MetricsData,
     NumberDataPoint,
     ResourceMetrics,
@@ -43,7 +35,6 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
@@ -59,55 +50,10 @@ EPOCH_NS: Final = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp()) * NS_PER_S
 BATCH: Final = 512
 """Spans in a request; the SDK's own default."""
 
-TIMEOUT_S: Final = 3.0
-"""For a request to a collector, retries included, unless ``OTEL_EXPORTER_OTLP_TIMEOUT`` says otherwise. The SDK's ten
-seconds, once for each signal, are long for who waits for a result."""
-
 KINDS: Final[Mapping[str, SpanKind]] = {"rpc.call": SpanKind.CLIENT, "rpc.serve": SpanKind.SERVER}
 
 RESERVED: Final = ("peer", "service")
 """What every span says of itself."""
-
-SIGNALS: Final = ("TRACES", "METRICS")
-
-
-class ExportError(Exception):
-    """A collector did not take what it was sent; the text says why."""
-
-
-def endpoint(signal: str) -> str | None:
-    """Where the standard variables want ``TRACES`` or ``METRICS`` sent; None for nowhere."""
-    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        return None
-    if os.environ.get(f"OTEL_{signal}_EXPORTER", "otlp").strip().lower() == "none":
-        return None
-    return (
-        os.environ.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or None
-    )
-
-
-def export(outcome: Outcome, run: str) -> list[str]:
-    """Send spans and metrics to wherever the standard variables say, if they say so.
-
-    Returns:
-        a warning for each collector that did not take them; it is the same collector for both, as a rule, and then
-        it is asked once.
-    """
-    warnings: list[str] = []
-    failed: set[str] = set()
-    for signal, send in zip(SIGNALS, (_send_spans, _send_metrics), strict=True):
-        target = endpoint(signal)
-        if target is None or _host(target) in failed:
-            continue
-        try:
-            with _quiet() as log:
-                send(outcome, run, log)
-        except Exception as error:
-            # Whatever the exporters make of their variables and of the network: the run's results are not lost to it.
-            failed.add(_host(target))
-            warnings.append(f"telemetry was not sent to {target}: {error}")
-    return warnings
-
 
 # -- spans ------------------------------------------------------------------------------------------------
 
@@ -151,7 +97,7 @@ def write_spans(path: Path, outcome: Outcome, run: str) -> None:
     """Write the spans, ordered by their beginning, as lines of OTLP's JSON."""
     origin = resource(outcome, run)
     with path.open("w", encoding="utf-8") as file:
-        for batch in _batches(outcome.spans, origin):
+        for batch in batches(outcome.spans, origin):
             request = MessageToDict(encode_spans(batch), use_integers_for_enums=True)
             for span in _spans_of(request):
                 for key in ("traceId", "spanId", "parentSpanId"):
@@ -201,7 +147,8 @@ def read_spans(path: Path) -> list[SpanTableRow]:
     return rows
 
 
-def _batches(rows: Iterable[SpanRow], origin: Resource) -> Iterator[tuple[ReadableSpan, ...]]:
+def batches(rows: Iterable[SpanRow], origin: Resource) -> Iterator[tuple[ReadableSpan, ...]]:
+    """The spans in order, as many at a time as a request holds."""
     spans = sdk_spans(_ordered(rows), origin)
     while batch := tuple(islice(spans, BATCH)):
         yield batch
@@ -280,84 +227,3 @@ def _histogram_point(buckets: Mapping[int, int], end: int) -> HistogramDataPoint
         min=2 ** (lowest - 1) if lowest else 0,
         max=bounds[-1],
     )
-
-
-# -- sending ----------------------------------------------------------------------------------------------
-
-
-class _Log(logging.Handler):
-    """Keeps what an exporter has to say, which is the only way it says why it failed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
-
-    def reason(self) -> str:
-        """In a few words. The first line is it; those that follow are about giving up."""
-        if not self.lines:
-            return "no reason given"
-        system = re.search(r"\[Errno -?\d+\] ([\w ]+)|(timed out)", self.lines[0])
-        return (system[1] or system[2]).lower() if system else self.lines[0].splitlines()[0][:200]
-
-
-@contextmanager
-def _quiet() -> Iterator[_Log]:
-    """Keep the exporters' log lines off the terminal."""
-    logger = logging.getLogger("opentelemetry")
-    handler, propagate = _Log(), logger.propagate
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        yield handler
-    finally:
-        logger.propagate = propagate
-        logger.removeHandler(handler)
-
-
-@contextmanager
-def _shutting_down(exporter: Any) -> Iterator[None]:
-    """The SDK's way of closing."""
-    try:
-        yield
-    finally:
-        exporter.shutdown()
-
-
-def _send_spans(outcome: Outcome, run: str, log: _Log) -> None:
-    _check_protocol("TRACES")
-    exporter = OTLPSpanExporter(timeout=_timeout_s("TRACES"))
-    with _shutting_down(exporter):
-        for batch in _batches(outcome.spans, resource(outcome, run)):
-            if exporter.export(batch) is not SpanExportResult.SUCCESS:
-                raise ExportError(log.reason())
-
-
-def _send_metrics(outcome: Outcome, run: str, log: _Log) -> None:
-    _check_protocol("METRICS")
-    exporter = OTLPMetricExporter(timeout=_timeout_s("METRICS"))
-    with _shutting_down(exporter):
-        if exporter.export(metrics_data(outcome, run)) is not MetricExportResult.SUCCESS:
-            raise ExportError(log.reason())
-
-
-def _timeout_s(signal: str) -> float | None:
-    """None leaves it to the variables."""
-    names = (f"OTEL_EXPORTER_OTLP_{signal}_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
-    return None if any(os.environ.get(name) for name in names) else TIMEOUT_S
-
-
-def _check_protocol(signal: str) -> None:
-    for name in (f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
-        wanted = os.environ.get(name)
-        if wanted:
-            if wanted != "http/protobuf":
-                raise ExportError(f"{name} = {wanted!r}, but only 'http/protobuf' is spoken here")
-            return
-
-
-def _host(target: str) -> str:
-    """The collector of an endpoint, whatever the path."""
-    return "/".join(target.split("/")[:3])

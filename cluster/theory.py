@@ -25,22 +25,16 @@ NEAR: Final = log(2)
 
 
 def expected_hops(peers: int, k: int, alpha: int = 1) -> float:
-    """The mean number of hops from a random peer to the first holder of a record that it does not hold itself.
+    """The mean number of hops to the first holder, from a peer whose id differs from the key in the first bit.
+
+    The askers of the ``put_get`` workload are such peers: half of all peers are in the subtree of the key.
 
     Args:
         peers: how many are up.
         k: contacts in a bucket, and holders of a record.
         alpha: how many peers a lookup asks at a time.
     """
-    if peers <= k:
-        return 1.0
-    total, share, subtree = 0.0, 0.5, peers / 2
-    # The asker's own distance to the key: half of all peers are across the first bit, a quarter across the second.
-    while subtree > k:
-        total += share * _hops(subtree, k, alpha, first=True)
-        share /= 2
-        subtree /= 2
-    return total + 2 * share
+    return _hops(peers / 2, k, alpha, first=True)
 
 
 def _hops(subtree: float, k: int, alpha: int, *, first: bool) -> float:

@@ -37,7 +37,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     """What every message is: immutable, typed, tagged. Subclasses give ``tag="subject.name"``."""
 
 
-class Packet(Message, frozen=True, tag="packet"):
+class Packet(Message, frozen=True, gc=False, tag="packet"):
     """A datagram that arrived from the network; anybody can have sent it."""
 
     source: Uint64

@@ -118,8 +118,9 @@ class SessionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     dials_max: int = 64
     sessions_max: int = 512
     """At 1 kB each. A Kademlia node with 200 contacts talks to fewer."""
-    idle_timeout_ms: int = 180_000
-    """Without any datagram from the peer; sending does not count, as the peer may be gone."""
+    idle_timeout_ms: int = 600_000
+    """Without any datagram from the peer; sending does not count, as the peer may be gone. Keeping a session
+    costs 1 kB, making it anew half a millisecond of both peers and one and a half round trips."""
     rekey_after_ms: int = 3_600_000
     """Then the session's initiator makes a fresh one, with fresh Diffie-Hellman secrets."""
     reject_after_ms: int = 7_200_000

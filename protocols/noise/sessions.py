@@ -87,6 +87,9 @@ EARLY_DATA_SIZE_MAX: Final = 2048
 COOKIES_PER_DIAL_MAX: Final = 4
 """A cookie is answered at once; who has seen our INIT must not make us send forever."""
 
+IDLE_STEPS: Final = 16
+"""Sessions are looked at in steps of this part of the idle timeout, so one may live that much longer."""
+
 DEFERRED_SENDS_MAX: Final = 2
 """For how many of our own INITs the rule of simultaneous dials holds: 3 s."""
 
@@ -444,7 +447,8 @@ class Sessions:
                 # Looked at again when this dial, or what is in its way, must have ended.
                 renew_at = now + self._config.handshake_timeout_ms * NS_PER_MS
             earliest = min(earliest, session.reject_at, idle_at, renew_at if session.initiator else NEVER)
-        self._sessions_at = earliest
+        # Ages end one by one, and each would cost a walk over all sessions: let them gather.
+        self._sessions_at = max(earliest, now + self._config.idle_timeout_ms * NS_PER_MS // IDLE_STEPS)
         return outputs
 
     def _may_renew(self, session: Session) -> bool:

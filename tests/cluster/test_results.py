@@ -99,13 +99,14 @@ def test_interrupted_run_leaves_what_there_is(tmp_path: Path) -> None:
 def test_event_fields_become_columns_of_their_own_type() -> None:
     rows = [
         EventRow(2_000_000_000, 1, "a", "x", {"n": 3, "peer": "clash"}),
-        EventRow(1_000_000_000, 2, "b", "y", {"n": 4, "mixed": 1}),
-        EventRow(1_500_000_000, 2, "b", "y", {"mixed": b"\x01"}),
+        EventRow(1_000_000_000, 2, "b", "y", {"n": 4, "mixed": 1, "large": 2**64 - 1}),
+        EventRow(1_500_000_000, 2, "b", "y", {"mixed": "01"}),
     ]
     frame = events_frame(rows)
     assert frame["time_s"].to_list() == [1.0, 1.5, 2.0]
     assert frame["n"].to_list() == [4, None, 3]
     assert frame["mixed"].to_list() == ["1", "01", None]
+    assert frame["large"].to_list() == [str(2**64 - 1), None, None]
     assert frame["peer"].to_list() == [2, 2, 1]
     assert frame["peer_"].to_list() == [None, None, "clash"]
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from cluster.export import export
 from cluster.results import create, write
-from cluster.telemetry import EPOCH_NS, export, metrics_data, read_spans, spans_table, write_spans
+from cluster.telemetry import EPOCH_NS, metrics_data, read_spans, spans_table, write_spans
 from tests.cluster.collector import attributes, collector
 from tests.cluster.tiny import tiny, tiny_outcome
 
@@ -138,7 +139,7 @@ def test_collector_that_is_down_costs_a_warning_and_no_result(
     run = write(tiny_outcome(), create(tiny(), tmp_path))
     [warning] = run.warnings
     assert warning.startswith("telemetry was not sent to http://127.0.0.1:")
-    assert "refused" in warning
+    assert warning.endswith(("connection refused", "no answer"))
     assert "\n" not in warning
     assert run.folder is not None
     assert (run.folder / "spans.jsonl").stat().st_size > 0
@@ -151,7 +152,7 @@ def test_collector_that_never_answers_does_not_hang_the_run(monkeypatch: pytest.
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.3")
         began = time.monotonic()
         [warning] = export(tiny_outcome(), "run-1")
-    assert "timed out" in warning
+    assert warning.endswith("no answer")
     assert time.monotonic() - began < 5
 
 

@@ -1,5 +1,6 @@
 import random
 from bisect import bisect_left
+from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
@@ -9,8 +10,12 @@ from cluster.theory import expected_hops
 BITS = 40
 
 
+def nearest(some: Iterable[int], key: int, k: int) -> list[int]:
+    return sorted(some, key=key.__xor__)[:k]
+
+
 def measured_hops(peers: int, k: int, alpha: int, lookups: int) -> float:
-    """Lookups over full, random tables: the depth of the nearest of the first three holders found."""
+    """Lookups from the far half over full, random tables: the depth of the nearest of the first three holders found."""
     draws = random.Random(3)
     ids = sorted(draws.getrandbits(BITS) for _ in range(peers))
     tables: dict[int, list[int]] = {}
@@ -28,19 +33,17 @@ def measured_hops(peers: int, k: int, alpha: int, lookups: int) -> float:
     for _ in range(lookups):
         key = draws.getrandbits(BITS)
 
-        def nearest(some: list[int], key: int = key) -> list[int]:
-            return sorted(some, key=lambda each: each ^ key)[:k]
-
-        holders = nearest(ids)
-        asker = draws.choice([each for each in ids if each not in holders])
-        depths = dict.fromkeys(nearest(table(asker)), 1)
-        asked, found = {asker}, []
-        while len(found) < 3 and (turn := [each for each in nearest(list(depths)) if each not in asked][:alpha]):
+        holders = nearest(ids, key, k)
+        asker = draws.choice([each for each in ids if (each ^ key) >> (BITS - 1)])
+        depths = dict.fromkeys(nearest(table(asker), key, k), 1)
+        asked = {asker}
+        found: list[int] = []
+        while len(found) < 3 and (turn := [each for each in nearest(depths, key, k) if each not in asked][:alpha]):
             for each in turn:
                 asked.add(each)
                 if each in holders:
                     found.append(depths[each])
-                for other in nearest(table(each)):
+                for other in nearest(table(each), key, k):
                     depths[other] = min(depths.get(other, BITS), depths[each] + 1)
         total += min(found)
     return total / lookups

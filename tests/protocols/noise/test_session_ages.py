@@ -33,7 +33,7 @@ def keep_talking(pair: Pair, duration: int) -> None:
 
 def test_silent_session_ends_on_both_sides_and_leaves_nothing() -> None:
     pair, first, second = met()
-    pair.run(5 * MINUTE)
+    pair.run(11 * MINUTE)
     for endpoint, ours, theirs in ((A, first, second), (B, second, first)):
         (down,) = pair.of(endpoint, SessionDown)
         assert (down.device, down.reason) == (theirs.device, "idle")
@@ -43,7 +43,7 @@ def test_silent_session_ends_on_both_sides_and_leaves_nothing() -> None:
 def test_sending_to_a_peer_that_is_gone_does_not_keep_its_session_alive() -> None:
     pair, _, _ = met()
     pair.link = lambda flight: []
-    keep_talking(pair, 4 * MINUTE)
+    keep_talking(pair, 11 * MINUTE)
     assert [down.reason for down in pair.of(A, SessionDown)] == ["idle"]
 
 

@@ -1,0 +1,246 @@
+"""One scenario, one digest: wherever it runs, however it is cut, whoever watches, whatever is charged."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+import ray
+
+from actors.host import HandlerError, Host
+from cluster.charges import TABLES
+from cluster.exchange import ShardLostError
+from cluster.memory import family
+from cluster.network import Network
+from cluster.population import Population
+from cluster.ray_shards import RayShards, start_ray
+from cluster.registry import WORKLOADS
+from cluster.scenario import Scenario
+from cluster.simulation import Outcome, Progress, overall_digest, simulate
+from cluster.world import World
+from protocols.errors import LocalError
+from tests.cluster.runs import ROOT, alive, eventually, inline, on_ray, python, small, took_at_most
+
+
+@pytest.fixture(scope="module")
+def one_node() -> Iterator[None]:
+    """A Ray of one node with room for three shards."""
+    start_ray(None, 3)
+    yield
+    ray.shutdown()
+
+
+@cache
+def reference(charge: str) -> Outcome:
+    """The run that all others are compared with."""
+    return inline(charge=charge)
+
+
+# -- one digest ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_repeats_itself_and_does_something() -> None:
+    outcome = reference("free")
+    again = inline()
+    assert again.digest == outcome.digest
+    assert again.handled == outcome.handled > 20_000
+    assert again.counters() == outcome.counters()
+    assert outcome.counters()["gets", "ok"] + outcome.counters().get(("gets", "local"), 0) > 40
+    assert outcome.counters()["packets_dropped", "lost"] > 0
+    assert outcome.counters()["peers_stopped", ""] > 0
+
+
+@pytest.mark.parametrize("charge", ["free", "laptop"])
+@pytest.mark.parametrize("shards", [1, 2, 3])
+@pytest.mark.usefixtures("one_node")
+def test_shards_do_not_show_in_the_digest(shards: int, charge: str) -> None:
+    outcome = on_ray(shards, charge=charge)
+    assert outcome.shards == shards
+    assert outcome.digest == reference(charge).digest
+    assert outcome.handled == reference(charge).handled
+    assert outcome.counters() == reference(charge).counters()
+
+
+def test_charging_seed_and_every_option_show_in_the_digest() -> None:
+    digests = [
+        reference("free").digest,
+        reference("laptop").digest,
+        inline(seed=2).digest,
+        inline(network__loss=0.02).digest,
+    ]
+    assert len(set(digests)) == 4
+
+
+@pytest.mark.parametrize("sample", [0.0, 1.0])
+def test_tracing_does_not_show_in_the_digest(sample: float) -> None:
+    outcome = inline(telemetry__sample=sample)
+    assert outcome.digest == reference("free").digest
+    assert bool(outcome.spans) == bool(sample)
+
+
+@pytest.mark.usefixtures("one_node")
+def test_tracing_on_two_shards_keeps_the_spans_of_one() -> None:
+    alone, together = inline(telemetry__sample=1.0), on_ray(2, telemetry__sample=1.0)
+    assert together.digest == alone.digest
+    assert len(together.spans) == len(alone.spans) > 100
+    assert {row.span.span_id for row in together.spans} == {row.span.span_id for row in alone.spans}
+
+
+@pytest.mark.usefixtures("one_node")
+def test_events_of_two_shards_are_the_events_of_one() -> None:
+    together = on_ray(2)
+    assert sorted(map(repr, together.events)) == sorted(map(repr, reference("free").events))
+
+
+def test_where_stretches_end_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.simulation.STRETCH_WALL_S", 0.0)  # ever shorter, down to a millisecond
+    monkeypatch.setattr("cluster.simulation.STRETCH_MIN_NS", 50_000_000)
+    stretches: list[Progress] = []
+    outcome = simulate(small(), inline=True, watch=stretches.append)
+    assert len(stretches) > 1_000
+    assert outcome.digest == reference("free").digest
+
+
+# -- the check itself ---------------------------------------------------------------------------------------
+
+PROGRAM = """
+from tests.cluster.runs import inline
+import tests.cluster.leaks
+for kind in ("put_get", "hash_leak"):
+    print(inline(peers=20, duration_s=70, workload__kind=kind, plugins=["tests.cluster.leaks"]).digest)
+"""
+
+
+def test_a_planted_leak_of_the_wall_clock_is_caught() -> None:
+    plugin = {"plugins": ["tests.cluster.leaks"], "peers": 20, "duration_s": 70}
+    honest = [inline(**plugin).digest for _ in range(2)]
+    leaking = [inline(**plugin, workload__kind="clock_leak").digest for _ in range(2)]
+    assert honest[0] == honest[1]
+    assert leaking[0] != leaking[1]
+
+
+def test_a_planted_leak_of_hash_order_is_caught() -> None:
+    honest, leaking = zip(*(python(PROGRAM, PYTHONHASHSEED=seed).split() for seed in ("1", "2")), strict=True)
+    assert honest[0] == honest[1]
+    assert leaking[0] != leaking[1]
+
+
+# -- state --------------------------------------------------------------------------------------------------
+
+
+def hosts(scenario: Scenario, homes: list[int]) -> list[Host]:
+    """Hosts with real peers, as shards make them; each call makes everything anew."""
+    world = World(scenario)
+    made = []
+    for number in range(max(homes) + 1):
+        plan = WORKLOADS.find(scenario.workload.kind).make.plan(scenario, world)
+        made.append(
+            Host(
+                Population(world, plan).build,
+                seed=scenario.seed,
+                network=Network(scenario, scenario.seed, world),
+                costs=TABLES[scenario.charge],
+                number=number,
+                route=lambda peer, _: homes[peer] if 0 <= peer < len(homes) else -1,
+            )
+        )
+    return made
+
+
+@pytest.mark.parametrize("charge", ["free", "laptop"])
+def test_hosts_restored_at_every_window_lead_to_the_same_digest(charge: str) -> None:
+    scenario = small(peers=10, duration_s=75, charge=charge, churn__model="exponential", churn__mean_session_s=60)
+    whole = simulate(scenario, inline=True)
+    world = World(scenario)
+    homes = world.assign(2)
+    lookahead = world.lookahead(homes)
+    population = Population(world, WORKLOADS.find(scenario.workload.kind).make.plan(scenario, world))
+    pair = hosts(scenario, homes)
+    for number, host in enumerate(pair):
+        population.schedule(host, [peer for peer, home in enumerate(homes) if home == number])
+    windows = 0
+    while (earliest := min(host.next_time() for host in pair)) < scenario.duration_ns:
+        until = min(earliest + lookahead, scenario.duration_ns)
+        for host in pair:
+            host.run(until)
+        for number, host in enumerate(pair):
+            pair[1 - number].accept(host.take_outbox(1 - number))
+        states = [host.to_bytes() for host in pair]
+        restored = hosts(scenario, homes)
+        for host, state in zip(restored, states, strict=True):
+            host.restore(state)
+            assert host.to_bytes() == state
+        pair = restored
+        windows += 1
+    print(windows)
+    assert windows > 100
+    assert sum(host.handled for host in pair) == whole.handled
+    assert overall_digest(pair[0].digests() | pair[1].digests()) == whole.digest
+
+
+# -- what goes wrong ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("one_node")
+def test_a_killed_shard_ends_the_run_and_is_named() -> None:
+    shards = RayShards(small(shards=2, peers=60, duration_s=100_000))
+    try:
+        shards.prepare()
+        processes = [process for _, process in shards._places]
+        assert all(map(alive, processes))
+        killer = threading.Timer(0.7, os.kill, (processes[1], signal.SIGKILL))
+        killer.start()
+        with took_at_most(8), pytest.raises(ShardLostError, match=rf"shard 1 \(process {processes[1]} on"):
+            shards.advance(100_000 * 10**9)
+        killer.join()
+    finally:
+        shards.close()
+    assert eventually(lambda: not any(map(alive, processes)), timeout_s=5)
+
+
+@pytest.mark.usefixtures("one_node")
+def test_a_bug_in_an_actor_arrives_as_itself_and_leaves_no_worker() -> None:
+    before = set(family(os.getpid()))
+    plugin = {"plugins": ["tests.cluster.leaks"], "workload__kind": "bug"}
+    with pytest.raises(HandlerError, match=r"Bug of peer \d+ .* seed 1: KeyError: 'planted'"):
+        on_ray(2, **plugin)
+    started = set(family(os.getpid())) - before
+    assert eventually(lambda: not any(map(alive, started)), timeout_s=5)
+
+
+@pytest.mark.usefixtures("one_node")
+def test_more_shards_than_cores_are_refused() -> None:
+    with pytest.raises(LocalError, match="16 shards need a core each; the cluster has 3"):
+        on_ray(16)
+
+
+def test_ctrl_c_leaves_what_there_is_and_no_process(tmp_path: Path) -> None:
+    options = {"peers": 60, "shards": 2, "duration_s": 100_000, "workload.puts": 0, "workload.gets": 0}
+    settings = [each for key, value in options.items() for each in ("--set", f"{key}={value}")]
+    program = "from cluster.cli import main; main()"
+    command = [sys.executable, "-c", program, "run", "demo", *settings, "--out", str(tmp_path)]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as run:
+        try:
+            assert run.stderr is not None
+            line = ""
+            while "events/s" not in line:
+                line = run.stderr.readline()
+                assert line, run.communicate()
+            processes = family(run.pid)
+            assert len(processes) > 5
+            os.killpg(run.pid, signal.SIGINT)  # what a terminal does
+            with took_at_most(20):
+                output, errors = run.communicate()
+        finally:
+            run.kill()
+    assert run.returncode == 130, (output, errors)
+    assert "Traceback" not in output + errors
+    assert len(list(tmp_path.glob("*/summary.json"))) == 1
+    assert eventually(lambda: not any(map(alive, processes)), timeout_s=10)
