@@ -65,8 +65,8 @@ timer (source is the destination; extra: the service), or a lifecycle event."""
 
 Parcel = tuple[int, int, int, int, int | str, bytes, int | str, bytes]
 """An entry on its way to another host. A packet: ``(arrives at, destination, source, sequence, sent at, trace,
-claimed source, data)``. A message to an actor of the same peer (placement ``subsystem``): ``(-1, peer, 0, 0,
-service, trace, sender, encoded message)``."""
+claimed source, data)``. A message to an actor of the same peer (placement ``subsystem``): ``(-1, peer, 0,
+incarnation, service, trace, sender, encoded message)``."""
 
 _decode_parcels = msgspec.msgpack.Decoder(list[Parcel]).decode
 
@@ -172,6 +172,7 @@ class Host:
         "costs",
         "counters",
         "deferred",
+        "early",
         "events",
         "handled",
         "histograms",
@@ -224,6 +225,7 @@ class Host:
         self.deferred: list[tuple[Callable[..., None], tuple[Any, ...]]] | None = None if costs is None else []
         self.queue: deque[tuple[Context, Message, bytes, str]] = deque()
         self.outboxes: dict[int, list[Parcel]] = {}
+        self.early: list[Parcel] = []
         self.counters: dict[tuple[str, str], int] = {}
         self.histograms: dict[str, dict[int, int]] = {}
         self.events: list[EventRow] = []
@@ -262,9 +264,15 @@ class Host:
             if self.deferred is not None:
                 self._settle(peer)
             self._drain(peer)
+        if self.early:
+            early, self.early = self.early, []
+            for parcel in early:
+                self._take(parcel)
 
     def _enter(self, peer: Peer) -> None:
         """Find the actor that packets go to: the limiter, or the first of a peer that has none."""
+        if not peer.contexts:
+            return  # the one that this host is for is not part of this incarnation
         peer.entry = peer.contexts.get(ENTRY_SERVICE) or next(iter(peer.contexts.values()))
         peer.receive = peer.entry.handlers.get(Packet, _unexpected)
 
@@ -487,7 +495,11 @@ class Host:
         home = self._home(peer.number, service)
         if home < 0 or home == self.number:
             raise LocalError(f"peer {peer.number} has no actor {service!r} to send {type(message).__name__} to")
-        self.outboxes.setdefault(home, []).append((-1, peer.number, 0, 0, service, self.trace, sender, encode(message)))
+        outbox = self.outboxes.setdefault(home, [])
+        if len(outbox) >= OUTBOX_SIZE_MAX:
+            self.count("mailbox_shed", 1, service)
+            return
+        outbox.append((-1, peer.number, 0, peer.incarnation, service, self.trace, sender, encode(message)))
 
     def randomness(self, peer: Peer, service: str, purpose: str, position: int = 0) -> Randomness:
         """The stream of one actor of this incarnation; the system's randomness in real time."""
@@ -515,19 +527,29 @@ class Host:
         """Take what another host packed with ``take_outbox``. Hosts of a run trust each other."""
         if not blob:
             return
-        for arrival, number, source, sequence, extra, trace, origin, data in _decode_parcels(blob):
-            peer = self._peer(number)
-            if arrival >= 0:
+        for parcel in _decode_parcels(blob):
+            arrival, number, source, sequence, extra, trace, origin, data = parcel
+            if arrival < 0:
+                self._take(parcel)
+            else:
+                self._peer(number)
                 entry = (arrival, number, source, sequence, extra, trace, Packet(origin, data))  # type: ignore[arg-type]
                 heappush(self._heap, entry)
-            elif extra not in peer.contexts:
-                self.count("messages_dropped", 1, "peer_down")
-            elif len(self.queue) >= self.mailbox_size_max:
-                self.count("mailbox_shed", 1, str(extra))
-            else:
-                context = peer.contexts[str(extra)]
-                self.queue.append((context, context.actor.codec().decode(data), trace, str(origin)))
-                self._drain(peer)
+
+    def _take(self, parcel: Parcel) -> None:
+        """A message from an actor of the same peer on another host. Hosts do not bring a peer up at one instant."""
+        _, number, _, incarnation, service, trace, sender, data = parcel
+        peer = self._peer(number)
+        if incarnation > peer.incarnation and len(self.early) < self.mailbox_size_max:
+            self.early.append(parcel)
+        elif incarnation != peer.incarnation or service not in peer.contexts:
+            self.count("messages_dropped", 1, "peer_down")
+        elif len(self.queue) >= self.mailbox_size_max:
+            self.count("mailbox_shed", 1, str(service))
+        else:
+            context = peer.contexts[str(service)]
+            self.queue.append((context, context.actor.codec().decode(data), trace, str(sender)))
+            self._drain(peer)
 
     # -- telemetry ----------------------------------------------------------------------------------------
 

@@ -63,10 +63,13 @@ class RateLimiter(Actor):
             ctx.security(error.reason, error.detail, device)
             self._blame(device, ctx)
             return
-        if not kind:
+        if not isinstance(frame, Request):
             ctx.send("rpc", Inbound(opened.session, device, opened.endpoint, frame))
             return
-        span = ctx.local_span("admission.request")
+        span = None
+        if frame.trace[24]:  # a child of the call, also when the packet is a repetition and belongs to no trace
+            with ctx.traced(frame.trace):
+                span = ctx.local_span("admission.request")
         verdict = self._admission.admit_request(device, kind, ctx.now)
         if span is not None:
             ctx.finish(span, verdict=verdict.value, kind=kind)

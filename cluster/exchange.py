@@ -13,6 +13,7 @@ shards can wait for each other however large the batches are.
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
+from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
 from struct import Struct
 from typing import Final
@@ -51,10 +52,16 @@ class Exchange:
             link.send_bytes(_HEAD.pack(self._number))
             self._links[number] = _prompt(link)
         for _ in addresses[self._number + 1 :]:
-            link = self._listener.accept()
+            link = self._greet()
             (number,) = _HEAD.unpack(link.recv_bytes(_HEAD.size))
             self._links[number] = _prompt(link)
         self._listener.close()
+
+    def _greet(self) -> Connection:
+        """The next shard that calls; who does not know the key is turned away, and keeps nobody from coming."""
+        while True:
+            with suppress(AuthenticationError, EOFError, ConnectionError):
+                return self._listener.accept()
 
     def round(self, earliest: int, batches: Sequence[bytes]) -> tuple[int, list[bytes]]:
         """Send ``batches`` (one per shard) and the time of our earliest event; receive everybody's.

@@ -34,8 +34,11 @@ BLAME_TIMEOUT_S: Final = 5.0
 OUR_PACKAGES: Final = ("actors", "cluster", "protocols")
 
 
-def start_ray(address: str | None, shards: int, plugins: tuple[str, ...] = ()) -> None:
+def start_ray(address: str | None, workers: int, plugins: tuple[str, ...] = ()) -> None:
     """Start a Ray of our own on this machine, or join the one at ``address`` and send our code along.
+
+    Args:
+        workers: for how many our own must have room; Ray warns of more workers than cores, so it is told as many.
 
     Raises:
         LocalError: nothing answers at ``address``.
@@ -43,7 +46,7 @@ def start_ray(address: str | None, shards: int, plugins: tuple[str, ...] = ()) -
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else a FutureWarning about GPUs in each worker
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address is None:
-        cores = max(shards, os.cpu_count() or 1)
+        cores = max(workers, os.cpu_count() or 1)
         ray.init(address="local", num_cpus=cores, _node_ip_address="127.0.0.1", include_dashboard=False, **quiet)
         return
     code = {"py_modules": [_folder(name) for name in (*OUR_PACKAGES, *plugins)]}

@@ -8,22 +8,27 @@ Between Ray actors travel batches: once a turn of the event loop everything for 
 call. Ray orders nothing between calls of an async actor, so batches carry sequence numbers and the receiver puts
 them in order; and a sender has so many credits per destination, so a slow receiver fills the sender's outbox,
 whose packets are shed when it is full, and never Ray's queues.
+
+All hosts count from one instant of the wall clock that the driver chose, so spans and packets of different hosts
+have comparable times: exactly on one machine, as well as its clocks are set on several. From then on each
+follows its monotonic clock.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing, suppress
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from actors.actor import Actor
-from actors.host import Host
+from actors.host import ENTRY_SERVICE, Host
 from cluster.memory import family_memory
 from cluster.network import Network
 from cluster.options import ScenarioError
 from cluster.population import Population, SimulatedSetup
 from cluster.registry import WORKLOADS
 from cluster.scenario import Scenario
+from cluster.sections import NS_PER_S
 from cluster.shard import TICK_NS, Report
 from cluster.simulation import Outcome, Progress, Sample
 from cluster.world import World
@@ -34,8 +39,14 @@ CREDITS: Final = 4
 STATUS_S: Final = 0.5
 """How often the driver asks how far everybody is."""
 
+LEAD_NS: Final = 50_000_000
+"""How long before time begins the driver tells the hosts when it does; a call to a Ray actor takes a millisecond."""
+
 SERVICES: Final = ("limiter", "sessions", "rpc", "dht", "workload")
 """The actors that placement ``subsystem`` gives a host of their own."""
+
+ONCE_PER_PEER: Final = ("peers_started", "peers_stopped")
+"""What a host counts for every peer, so that only one of a peer's hosts may."""
 
 Deliver = Callable[[int, int, bytes], Awaitable[None]]
 """``(destination, sequence, batch)``: have the destination's host accept a batch."""
@@ -72,6 +83,16 @@ class Layout:
         """The one service that a host runs, ``None`` if it runs whole peers."""
         return SERVICES[host % len(SERVICES)] if self._placement == "subsystem" else None
 
+    def counts_peers(self, host: int) -> bool:
+        """Whether a host is the one of its peers' hosts that counts them: where their packets arrive."""
+        return self.service(host) in (None, ENTRY_SERVICE)
+
+    def name(self, host: int) -> str:
+        """What to call a host in a message."""
+        if self._placement == "subsystem":
+            return f"the {self.service(host)} of peer {host // len(SERVICES)}"
+        return f"peer {host}" if self._placement == "peer" else f"host {host}"
+
 
 class RealTimeShard:
     """One host of a real-time run, and the loop that drives it."""
@@ -86,7 +107,8 @@ class RealTimeShard:
         self._expected: dict[int, int] = {}
         self._early: dict[int, dict[int, bytes]] = {}
         self._flights: set[asyncio.Task[None]] = set()
-        self._started = 0
+        self._began: int | None = None
+        self._failure: Exception | None = None
         self._prepare()
 
     def _prepare(self) -> None:
@@ -118,22 +140,33 @@ class RealTimeShard:
         self._host.now = self._clock()
         while (following := early.pop(self._expected.get(sender, 0), None)) is not None:
             self._expected[sender] = self._expected.get(sender, 0) + 1
-            self._host.accept(following)
+            try:
+                self._host.accept(following)
+            except Exception as error:
+                self._failure = error  # of an actor of ours, not of the host that waits for this call
         self._wake.set()
 
-    async def drive(self, deliver: Deliver) -> None:
-        """Run the host until the scenario's time is over."""
-        self._started = time.monotonic_ns()
+    async def drive(self, deliver: Deliver, begin: int) -> None:
+        """Run the host from the wall clock's ``begin`` (ns since 1970) until the scenario's time is over.
+
+        Raises:
+            HandlerError: an actor failed by a bug.
+        """
+        self._began = time.monotonic_ns() + begin - time.time_ns()
+        if (wait := self._began - time.monotonic_ns()) > 0:
+            await asyncio.sleep(wait / NS_PER_S)
         end = self._scenario.duration_ns
         host = self._host
         while (now := self._clock()) < end:
             self._wake.clear()
             host.run(now + 1)
+            if self._failure is not None:
+                raise self._failure
             self._flush(deliver)
             pause = min(host.next_time(), end) - self._clock()
             if pause > 0:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), pause / 1e9)
+                    await asyncio.wait_for(self._wake.wait(), pause / NS_PER_S)
             else:
                 await asyncio.sleep(0)
         for flight in tuple(self._flights):
@@ -142,7 +175,12 @@ class RealTimeShard:
     def report(self) -> Report:
         """What happened since the last report."""
         host = self._host
-        counters = [(name, label, n) for (name, label), n in sorted(host.counters.items())]
+        counts_peers = self._layout.counts_peers(self._number)
+        counters = [
+            (name, label, n)
+            for (name, label), n in sorted(host.counters.items())
+            if counts_peers or name not in ONCE_PER_PEER
+        ]
         counters += [("packets_sent", "", host.packets_sent), ("bytes_sent", "", host.bytes_sent)]
         if self._network is not None:
             counters += [("packets_dropped", reason, n) for reason, n in self._network.drops.items() if n]
@@ -151,7 +189,7 @@ class RealTimeShard:
             self._number,
             now,
             host.handled,
-            host.running,
+            host.running if counts_peers else 0,
             counters,
             host.histograms,
             host.events,
@@ -166,7 +204,7 @@ class RealTimeShard:
 
     def _clock(self) -> int:
         """Nanoseconds since the run began; 0 before."""
-        return time.monotonic_ns() - self._started if self._started else 0
+        return 0 if self._began is None else max(0, time.monotonic_ns() - self._began)
 
     def _flush(self, deliver: Deliver) -> None:
         """Send what waits for every destination that has a credit left."""
@@ -224,7 +262,7 @@ class InlineRealTime:
 
     async def start(self) -> None:
         self._shard = RealTimeShard(self._scenario.to_toml(), 0, 1)
-        self._run = asyncio.ensure_future(self._shard.drive(self._nowhere))
+        self._run = asyncio.ensure_future(self._shard.drive(self._nowhere, time.time_ns()))
 
     async def reports(self) -> list[Report]:
         return [self._shard.report()]
@@ -282,19 +320,45 @@ async def _drive(
     duration = outcome.scenario.duration_ns
     began = time.perf_counter()
     end = asyncio.ensure_future(shards.finish())
-    next_sample = TICK_NS
-    while not end.done():
-        await asyncio.wait([end], timeout=STATUS_S)
-        outcome.reports = await shards.reports()
-        outcome.wall_s = time.perf_counter() - began
-        for report in outcome.reports:
-            outcome.events += report.events
-            outcome.spans += report.spans
-        if outcome.now >= next_sample or end.done():
-            outcome.series += [Sample(outcome.now, name, label, n) for (name, label), n in outcome.counters().items()]
-            outcome.peak_memory = max(outcome.peak_memory, family_memory())
-            next_sample += TICK_NS
-        if watch is not None:
-            up = max((report.up for report in outcome.reports), default=0)
-            watch(Progress(outcome.now, duration, outcome.handled, outcome.wall_s, up))
-    await end
+    try:
+        next_sample = TICK_NS
+        while not end.done():
+            await asyncio.wait([end], timeout=STATUS_S)
+            reports = await _unless(end, shards.reports())
+            if reports is None:
+                break
+            outcome.reports = reports
+            outcome.wall_s = time.perf_counter() - began
+            for report in reports:
+                outcome.events += report.events
+                outcome.spans += report.spans
+            if outcome.now >= next_sample or end.done():
+                outcome.series += [
+                    Sample(outcome.now, name, label, n) for (name, label), n in outcome.counters().items()
+                ]
+                outcome.peak_memory = max(outcome.peak_memory, family_memory())
+                next_sample += TICK_NS
+            if watch is not None:
+                up = sum(report.up for report in reports)
+                watch(Progress(outcome.now, duration, outcome.handled, outcome.wall_s, up))
+        await end
+    finally:
+        await _discard(end)
+
+
+async def _unless(end: asyncio.Future[None], question: Awaitable[list[Report]]) -> list[Report] | None:
+    """The answer, unless the run fails first: then it is the run's failure that says why, and there is none."""
+    answer = asyncio.ensure_future(question)
+    await asyncio.wait([answer, end], return_when=asyncio.FIRST_COMPLETED)
+    if end.done() and (end.cancelled() or end.exception() is not None):
+        await _discard(answer)
+        return None
+    return await answer
+
+
+async def _discard(future: asyncio.Future[Any]) -> None:
+    """Nobody wants to know any more, not even of its failure."""
+    future.cancel()
+    await asyncio.wait([future])
+    if not future.cancelled():
+        future.exception()

@@ -12,6 +12,7 @@ from actors.rate_limiter import RateLimiter
 from actors.rpc import RpcActor
 from actors.session_manager import SessionManager
 from actors.setup import PeerSetup
+from protocols.admission import Success
 from protocols.errors import LocalError
 from protocols.identity import DeviceIdentity
 from protocols.messages import Message, Uint64, encode
@@ -333,3 +334,40 @@ def test_frames_reach_the_sessions_as_bytes() -> None:
     world.ask(b"hello")
     world.run()
     assert sum(isinstance(one, SendFrame) for _, one in world.seen) == 2
+
+
+# -- probation ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reborn", [False, True])
+@pytest.mark.parametrize("probe", [False, True])
+def test_only_of_probes_the_limiter_hears_that_they_were_carried_out(probe: bool, reborn: bool) -> None:
+    world = World()
+    world.ask(b"hello")
+    world.run()
+    inbound = next(one for peer, one in world.seen if peer == ECHO and isinstance(one, Inbound))
+    body = encode(Question(b"ignore, for now"))
+    request = Request(7, 5_000, bytes(25), len(body), body)
+    world.host.tell(ECHO, "rpc", Inbound(inbound.session, inbound.device, inbound.endpoint, request, probe))
+    call = world.echo.heard[-1].call
+    if reborn:
+        data = world.host.to_bytes()
+        observer, world.host = world.host.observer, Host(build, network=world.road)
+        world.host.observer = observer
+        world.host.restore(data)
+    world.host.tell(ECHO, "rpc", Respond(call, b"at last"))
+    assert [one for _, one in world.seen if isinstance(one, Success)] == [Success(inbound.device)] * probe
+
+
+def test_probe_that_is_refused_or_too_late_is_no_success() -> None:
+    world = World()
+    world.ask(b"hello")
+    world.run()
+    inbound = next(one for peer, one in world.seen if peer == ECHO and isinstance(one, Inbound))
+    for identifier, text in ((7, b"refuse"), (8, b"ignore")):
+        body = encode(Question(text))
+        request = Request(identifier, 5_000, bytes(25), len(body), body)
+        world.host.tell(ECHO, "rpc", Inbound(inbound.session, inbound.device, inbound.endpoint, request, True))
+    world.run()
+    world.host.tell(ECHO, "rpc", Respond(world.echo.heard[-1].call, b"too late"))
+    assert not any(isinstance(one, Success) for _, one in world.seen)
