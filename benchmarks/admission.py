@@ -3,21 +3,20 @@
 Every contender answers "may this key come in now?" in one process and reads the clock itself, ours too.
 Quotas are so slow and deep that nothing is refused (save where that is measured) and nothing expires:
 each limiter holds all its keys. pyrate-limiter leaves the table of buckets to its user, and gets a plain
-dict; it and pybreaker never forget a key. All run in rounds, one after the other, as the machine's speed
-drifts; a figure is the median over the rounds.
-
-    python -m benchmarks.admission
+dict; it and pybreaker never forget a key. ``ratio`` is our time, or memory, over that of the peer that needs
+least: below 1, ours is the smaller.
 """
 
 import gc
-import json
-import statistics
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib import import_module
+from statistics import median
 from typing import Any
 
+from benchmarks.rows import OURS, Row, interleaved, main, row, skipped
 from protocols.admission import Admission, AdmissionPolicy, Quota
 
 KEYS = 100_000
@@ -102,7 +101,7 @@ def _refusing(make: Callable[[int], Check], key: object) -> Check:
 
 
 Contender = tuple[Make, Sequence[Any]]
-OURS: Contender = (_request, peer_keys)
+PLAIN: Contender = (_request, peer_keys)
 LIMITERS: dict[str, Contender] = {
     "limits, fixed window": (lambda: _limits("FixedWindowRateLimiter"), text_keys),
     "limits, sliding window counter": (lambda: _limits("SlidingWindowCounterRateLimiter"), text_keys),
@@ -110,86 +109,81 @@ LIMITERS: dict[str, Contender] = {
 }
 
 
-def run() -> Iterator[dict[str, Any]]:
-    ours = {"spacepanda": OURS}
-    yield from _one_key("request, one key", ours | LIMITERS)
-    yield from _one_key(
-        "request refused, one key",
-        {
-            "spacepanda": (lambda: _refusing(_request, peer_keys[0]), peer_keys),
-            "limits, fixed window": (
-                lambda: _refusing(lambda burst: _limits("FixedWindowRateLimiter", burst), text_keys[0]),
-                text_keys,
-            ),
-            "pyrate-limiter, GCRA": (lambda: _refusing(_pyrate, peer_keys[0]), peer_keys),
-        },
-    )
-    yield from _many_keys("request", ours | LIMITERS)
-    yield from _many_keys("request, idle", {"spacepanda": (_idle_request, peer_keys)})
-    yield from _many_keys("packet", {"spacepanda": (_packet, range(2**32, 2**32 + KEYS))})
-    # Ours charges the rate limit as well.
-    guarded: dict[str, Contender] = {
-        "spacepanda": (_guarded, peer_keys),
-        "pybreaker": (_pybreaker, peer_keys),
+def run(quick: bool) -> Iterator[Row]:
+    """One key, many keys, refusals, the circuit breaker, memory."""
+    rounds, keys = (1, 100) if quick else (ROUNDS, KEYS)
+    ours = {OURS: PLAIN}
+    yield from _one_key("request, one key", ours | LIMITERS, rounds, keys)
+    refusing: dict[str, Contender] = {
+        OURS: (lambda: _refusing(_request, peer_keys[0]), peer_keys),
+        "limits, fixed window": (
+            lambda: _refusing(lambda burst: _limits("FixedWindowRateLimiter", burst), text_keys[0]),
+            text_keys,
+        ),
+        "pyrate-limiter, GCRA": (lambda: _refusing(_pyrate, peer_keys[0]), peer_keys),
     }
-    yield from _one_key("guarded empty call, closed, one key", guarded)
-    yield from _memory(ours | LIMITERS | {"pybreaker": (_pybreaker, peer_keys)})
+    yield from _one_key("request refused, one key", refusing, rounds, keys)
+    yield from _many_keys("request", ours | LIMITERS, rounds, keys)
+    yield from _many_keys("request, idle", {OURS: (_idle_request, peer_keys)}, rounds, keys)
+    yield from _many_keys("packet", {OURS: (_packet, range(2**32, 2**32 + KEYS))}, rounds, keys)
+    # Ours charges the rate limit as well.
+    guarded: dict[str, Contender] = {OURS: (_guarded, peer_keys), "pybreaker": (_pybreaker, peer_keys)}
+    yield from _one_key("guarded empty call, closed, one key", guarded, rounds, keys)
+    yield from _memory(ours | LIMITERS | {"pybreaker": (_pybreaker, peer_keys)}, keys)
 
 
-def _present(case: str, contenders: dict[str, Contender]) -> Iterator[dict[str, Any]]:
+def _present(case: str, contenders: dict[str, Contender]) -> Iterator[Row]:
     """A row for each contender that is not installed, which is then left out."""
     for who, (make, _) in list(contenders.items()):
         try:
             make()
         except ImportError as error:
             del contenders[who]
-            yield {"benchmark": "admission", "case": case, "beside": who, "skipped": str(error)}
+            yield skipped("admission", case, who, error)
 
 
-def _one_key(case: str, contenders: dict[str, Contender]) -> Iterator[dict[str, Any]]:
+def _one_key(case: str, contenders: dict[str, Contender], rounds: int, calls: int) -> Iterator[Row]:
     yield from _present(case, contenders)
-    checks = {who: (make(), [keys[0]] * ONE_KEY_CALLS) for who, (make, keys) in contenders.items()}
-    taken: dict[str, list[float]] = {who: [] for who in contenders}
-    for _ in range(ROUNDS):
-        for who, (check, keys) in checks.items():
-            taken[who].append(_time_us(check, keys))
-    yield from _rows(case, taken)
+    measures = {
+        who: partial(_time_us, make(), [keys[0]] * min(calls, ONE_KEY_CALLS))
+        for who, (make, keys) in contenders.items()
+    }
+    yield _row(case, "us", interleaved(measures, rounds))
 
 
-def _many_keys(case: str, contenders: dict[str, Contender]) -> Iterator[dict[str, Any]]:
+def _many_keys(case: str, contenders: dict[str, Contender], rounds: int, count: int) -> Iterator[Row]:
     yield from _present(case, contenders)
     first: dict[str, list[float]] = {who: [] for who in contenders}
     again: dict[str, list[float]] = {who: [] for who in contenders}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for who, (make, keys) in contenders.items():
             check = make()
-            first[who].append(_time_us(check, keys))
-            again[who].append(_time_us(check, keys))
-    yield from _rows(f"{case}, {KEYS} keys, first time", first)
-    yield from _rows(f"{case}, {KEYS} keys, again", again)
+            first[who].append(_time_us(check, keys[:count]))
+            again[who].append(_time_us(check, keys[:count]))
+    yield _row(f"{case}, {count} keys, first time", "us", first)
+    yield _row(f"{case}, {count} keys, again", "us", again)
 
 
-def _memory(contenders: dict[str, Contender]) -> Iterator[dict[str, Any]]:
+def _memory(contenders: dict[str, Contender], count: int) -> Iterator[Row]:
     """Of the limiter: the keys themselves are there before."""
-    case = f"memory a key, {KEYS} keys"
+    case = f"memory a key, {count} keys"
     yield from _present(case, contenders)
-    sizes: dict[str, float] = {}
+    sizes: dict[str, list[float]] = {}
     for who, (make, keys) in contenders.items():
         gc.collect()
         tracemalloc.start()
         check = make()
-        for key in keys:
+        for key in keys[:count]:
             check(key)
-        sizes[who] = tracemalloc.get_traced_memory()[0] / KEYS
+        sizes[who] = [tracemalloc.get_traced_memory()[0] / count]
         tracemalloc.stop()
-    for who, size in sizes.items():
-        yield {
-            "benchmark": "admission",
-            "case": case,
-            "who": who,
-            "bytes": round(size, 1),
-            "ratio": round(sizes["spacepanda"] / size, 3),
-        }
+    yield _row(case, "bytes", sizes)
+
+
+def _row(case: str, unit: str, figures: dict[str, list[float]]) -> Row:
+    """Beside the peer that needs least."""
+    peers = {who: median(taken) for who, taken in figures.items() if who != OURS}
+    return row("admission", case, unit, figures, beside=min(peers, key=lambda who: peers[who]) if peers else None)
 
 
 def _time_us(check: Check, keys: Sequence[Any]) -> float:
@@ -200,24 +194,5 @@ def _time_us(check: Check, keys: Sequence[Any]) -> float:
     return (time.perf_counter_ns() - start) / len(keys) / 1000
 
 
-def _rows(case: str, taken: dict[str, list[float]]) -> Iterator[dict[str, Any]]:
-    ours = taken["spacepanda"]
-    for who, theirs in taken.items():
-        if who == "spacepanda" and len(taken) > 1:
-            continue
-        row = {"benchmark": "admission", "case": case, "median_us": round(statistics.median(ours), 3)}
-        if who != "spacepanda":
-            row["beside"] = who
-            row["beside_median_us"] = round(statistics.median(theirs), 3)
-            # Of each round, so that a slow stretch of the machine counts on both sides.
-            row["ratio"] = round(statistics.median(a / b for a, b in zip(ours, theirs, strict=True)), 3)
-        yield row
-
-
-def main() -> None:
-    for row in run():
-        print(json.dumps(row), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    main(run)

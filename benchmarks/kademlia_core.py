@@ -1,19 +1,18 @@
 """Kademlia without a network: finding the nearest contacts, building a table, answering a request, memory.
 
 Beside it: sorting everybody at each question, which is the simplest thing and what the earlier implementation did, and
-the ``kademlia`` package, whose walk over its buckets is not exact. Its ids have 160 bits, ours 256.
-
-    python -m benchmarks.kademlia_core
+the ``kademlia`` package, whose walk over its buckets is not exact. Its ids have 160 bits, ours 256. ``ratio`` is
+our time over the peer's: below 1, ours is the faster.
 """
 
 import asyncio
 import random
-import tracemalloc
 from collections.abc import Callable, Iterator
 from functools import partial
-from time import perf_counter_ns
+from importlib import import_module
+from typing import Any
 
-from benchmarks.rows import Row, main
+from benchmarks.rows import OURS, Row, interleaved, main, package, row, skipped, time_us, traced_bytes
 from protocols.contact import Contact, node_id
 from protocols.kademlia.config import KademliaConfig
 from protocols.kademlia.messages import REQUESTS, FindNode
@@ -30,54 +29,53 @@ TARGETS = [RNG.getrandbits(256) for _ in range(200)]
 IDS = {contact: node_id(contact.device) for contact in CONTACTS}
 
 
-def run() -> Iterator[Row]:
+Works = dict[str, tuple[Callable[[], object], int]]
+"""What to measure, and how many calls are in it."""
+
+
+def run(quick: bool) -> Iterator[Row]:
+    """Questions to tables, then what a node costs."""
+    rounds = 1 if quick else ROUNDS
     own = node_id(OWN)
     everybody = RoutingTable.from_contacts(own, CONTACTS, 0, k=len(CONTACTS))
     usual = RoutingTable.from_contacts(own, CONTACTS, 0, k=K)
-    closest = f"the {K} closest of 5,000"
-    yield {"case": closest, "who": "spacepanda", "us": _us(partial(_closest, everybody), len(TARGETS))}
-    yield {"case": closest, "who": "sorting all", "us": _us(partial(_sort_all, TARGETS[:10]), 10)}
-    usual_case = f"the {K} closest of a table that met 5,000"
-    usual_us = _us(partial(_closest, usual), len(TARGETS))
-    yield {"case": usual_case, "who": "spacepanda", "us": usual_us, "contacts": len(usual)}
-    yield from _package(usual_case)
+
+    works: Works = {
+        OURS: (partial(_closest, everybody), len(TARGETS)),
+        "sorting all": (partial(_sort_all, TARGETS[:10]), 10),
+    }
+    yield _row(f"the {K} closest of 5,000", works, rounds)
+
+    works = {OURS: (partial(_closest, usual), len(TARGETS))}
+    more = {"contacts": len(usual)}
+    case = f"the {K} closest of a table that met 5,000"
+    if isinstance(missing := package("kademlia"), str):
+        yield skipped("kademlia_core", case, "kademlia", missing)
+    else:
+        works["kademlia"], more["kademlia_contacts"] = _package()
+    yield _row(case, works, rounds, **more)
 
     few = CONTACTS[:400]
-    table = RoutingTable.from_contacts(own, few, 0)
-    us = _us(partial(RoutingTable.from_contacts, own, few, 0), 1)
-    yield {"case": "a table from 400 contacts", "who": "spacepanda", "us": us, "contacts": len(table)}
+    works = {OURS: (partial(RoutingTable.from_contacts, own, few, 0), 1)}
+    yield _row("a table from 400 contacts", works, rounds, contacts=len(RoutingTable.from_contacts(own, few, 0)))
 
     node = _warm_node(0)
-    us = _us(partial(_answer, node), len(TARGETS))
-    yield {"case": "FIND_NODE to NODES, bytes to bytes", "who": "spacepanda", "us": us}
+    yield _row("FIND_NODE to NODES, bytes to bytes", {OURS: (partial(_answer, node), len(TARGETS))}, rounds)
 
-    warm = _bytes(_warm_node)
-    fresh = _bytes(lambda number: KademliaNode(CONTACTS[number].device, KademliaConfig()))
-    contacts = len(_warm_node(0).table)
-    yield {"case": "a node without contacts", "who": "spacepanda", "bytes": fresh}
-    yield {"case": "a node with contacts", "who": "spacepanda", "bytes": warm, "contacts": contacts}
-
-
-def _us(work: Callable[[], object], calls: int) -> float:
-    """Microseconds per call in the best of several rounds."""
-
-    def timed() -> int:
-        start = perf_counter_ns()
-        work()
-        return perf_counter_ns() - start
-
-    return round(min(timed() for _ in range(ROUNDS)) / calls / 1_000, 2)
+    count = 2 if quick else 200
+    fresh = traced_bytes(lambda number: KademliaNode(CONTACTS[number].device, KademliaConfig()), count)
+    yield row("kademlia_core", "a node without contacts", "bytes", {OURS: [fresh]})
+    warm = traced_bytes(_warm_node, count)  # beside the contacts, which are shared
+    yield row("kademlia_core", "a node with contacts", "bytes", {OURS: [warm]}, contacts=len(node.table))
 
 
-def _bytes(make: Callable[[int], object], count: int = 200) -> int:
-    """What one more of these costs beside the contacts, which are shared."""
-    make(0)
-    tracemalloc.start()
-    try:
-        kept = [make(number) for number in range(1, count + 1)]
-        return tracemalloc.get_traced_memory()[0] // len(kept)
-    finally:
-        tracemalloc.stop()
+def _row(case: str, works: Works, rounds: int, **more: Any) -> Row:
+    measures = {who: partial(_time_us, work, calls) for who, (work, calls) in works.items()}
+    return row("kademlia_core", case, "us", interleaved(measures, rounds), **more)
+
+
+def _time_us(work: Callable[[], object], calls: int) -> float:
+    return time_us(work, 1) / calls
 
 
 def _warm_node(number: int) -> KademliaNode:
@@ -100,26 +98,21 @@ def _answer(node: KademliaNode) -> None:
         node.receive(asker.device, asker.endpoint, REQUESTS.encode(FindNode(target.to_bytes(32))), 1)
 
 
-def _package(case: str) -> Iterator[Row]:
-    try:
-        from kademlia.node import Node  # noqa: PLC0415
-        from kademlia.routing import RoutingTable as Buckets  # noqa: PLC0415
-    except ImportError:
-        return
+def _package() -> tuple[tuple[Callable[[], object], int], int]:
+    node, buckets_type = import_module("kademlia.node").Node, import_module("kademlia.routing").RoutingTable
     loop = asyncio.new_event_loop()
 
     class NobodyAnswers:
         def call_ping(self, node: object) -> object:
             return loop.create_future()
 
-    buckets = Buckets(NobodyAnswers(), K, Node(OWN[:20], "127.0.0.1", 1))
+    buckets = buckets_type(NobodyAnswers(), K, node(OWN[:20], "127.0.0.1", 1))
     for contact in CONTACTS:
-        buckets.add_contact(Node(contact.device[:20], "127.0.0.1", contact.endpoint))
+        buckets.add_contact(node(contact.device[:20], "127.0.0.1", contact.endpoint))
     loop.close()
+    targets = [node(target.to_bytes(32)[:20]) for target in TARGETS]
     held = sum(len(bucket.get_nodes()) for bucket in buckets.buckets)
-    nodes = [Node(target.to_bytes(32)[:20]) for target in TARGETS]
-    us = _us(lambda: [buckets.find_neighbors(node) for node in nodes], len(nodes))
-    yield {"case": case, "who": "kademlia", "us": us, "contacts": held}
+    return (lambda: [buckets.find_neighbors(target) for target in targets], len(targets)), held
 
 
 if __name__ == "__main__":

@@ -2,59 +2,50 @@
 
 The handshake is XX with both sides in one process. Its floor is the same primitives called by one function
 with nothing around them, so the ratio to it is what our state machine costs. Each library gets its static
-keys ready-made. All run in rounds, one after the other, as the machine's speed drifts; a figure is the
-median over the rounds.
-
-    python -m benchmarks.noise
+keys ready-made. ``ratio`` is our time over that of the primitives: at best 1, and 1.5 is the bound.
 """
 
-import json
 import os
-import statistics
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
+from importlib import import_module
 from typing import Any
 
-from dissononce.cipher.chachapoly import ChaChaPolyCipher
-from dissononce.dh.x25519.x25519 import X25519DH
-from dissononce.hash.blake2s import Blake2sHash
-from dissononce.hash.sha256 import SHA256Hash
-from dissononce.processing.handshakepatterns.interactive.XX import XXHandshakePattern
-from dissononce.processing.impl.cipherstate import CipherState as DissononceCipher
-from dissononce.processing.impl.handshakestate import HandshakeState as DissononceHandshake
-from dissononce.processing.impl.symmetricstate import SymmetricState as DissononceSymmetric
-from noise.backends.default.keypairs import KeyPair25519 as NoiseKeyPair
-from noise.connection import NoiseConnection
-
+from benchmarks.rows import OURS, Row, interleaved, main, package, row, skipped, time_us
 from protocols.crypto import BLAKE2S, SHA256, Hash, chacha20_poly1305, x25519, x25519_public
 from protocols.noise.handshake import HandshakeState, KeyPair, Transport
 
-HANDSHAKE_ROUNDS = 60
+ROUNDS = 60
 HANDSHAKES_A_ROUND = 5
-TRANSPORT_ROUNDS = 60
 TRANSPORT_SIZES = {"100 B": 100, "1 KiB": 1024, "64 KiB": 65519}
+FLOOR = "primitives"
 
-Runs = Mapping[str, Callable[[], object]]
 
-
-def run() -> Iterator[dict[str, Any]]:
+def run(quick: bool) -> Iterator[Row]:
+    """Handshakes with two hashes, then transport at three sizes."""
+    rounds = 1 if quick else ROUNDS
     ends = [KeyPair(private, x25519_public(private)) for private in (os.urandom(32), os.urandom(32))]
-    noise_keys = [NoiseKeyPair.from_private_bytes(end.private) for end in ends]
-    dissononce_keys = [X25519DH().generate_keypair() for _ in ends]
+    peers: list[tuple[str, Callable[[Hash], Callable[[], tuple[Any, Any]]]]] = []
+    for name, module, prepare in (
+        ("noiseprotocol", "noise", _noiseprotocol),
+        ("dissononce", "dissononce", _dissononce),
+    ):
+        if isinstance(missing := package(module), str):
+            yield skipped("noise", "all", name, missing)
+        else:
+            peers.append((name, prepare(ends)))
     for hash in (BLAKE2S, SHA256):
-        name = f"Noise_XX_25519_ChaChaPoly_{hash.name}"
-        runs: Runs = {
-            "spacepanda": partial(_handshake, name, *ends),
-            "primitives alone": partial(_floor, hash, *ends),
-            "noiseprotocol": partial(_noiseprotocol, name, *noise_keys),
-            "dissononce": partial(_dissononce, hash, *dissononce_keys),
+        name = _name(hash)
+        works: dict[str, Callable[[], object]] = {
+            OURS: partial(_handshake, name, *ends),
+            FLOOR: partial(_floor, hash, *ends),
         }
-        yield from _rows(f"{name}, both sides", runs, HANDSHAKE_ROUNDS, HANDSHAKES_A_ROUND)
+        for who, make in peers:
+            works[who] = make(hash)
+        yield row("noise", f"{name}, both sides", "us", _measure(works, rounds, HANDSHAKES_A_ROUND))
 
-    ours, theirs = _handshake(name, *ends)
-    noise_ours, noise_theirs = _noiseprotocol(name, *noise_keys)
-    (dis_send, _), (dis_receive, _) = _dissononce(hash, *dissononce_keys)
+    ours, theirs = _handshake(_name(SHA256), *ends)
+    pairs = [(who, *make(SHA256)()) for who, make in peers]
     context, nonce = chacha20_poly1305(os.urandom(32)), bytes(12)
     for label, size in TRANSPORT_SIZES.items():
         text = os.urandom(size)
@@ -65,43 +56,20 @@ def run() -> Iterator[dict[str, Any]]:
         def spacepanda(text: bytes) -> bytes:
             return theirs.decrypt(ours.encrypt(text))
 
-        def noiseprotocol(text: bytes) -> object:
-            return noise_theirs.decrypt(noise_ours.encrypt(text))
-
-        def dissononce(text: bytes) -> object:
-            return dis_receive.decrypt_with_ad(b"", dis_send.encrypt_with_ad(b"", text))
-
-        runs = {
-            "spacepanda": partial(spacepanda, text),
-            "primitives alone": partial(primitives, text),
-            "noiseprotocol": partial(noiseprotocol, text),
-            "dissononce": partial(dissononce, text),
-        }
-        yield from _rows(f"transport {label}, seal and open", runs, TRANSPORT_ROUNDS, 200 if size < 9999 else 20)
+        works = {OURS: partial(spacepanda, text), FLOOR: partial(primitives, text)}
+        works |= {who: partial(_transport[who], sender, receiver, text) for who, sender, receiver in pairs}
+        calls = 200 if size < 9_999 else 20
+        yield row("noise", f"transport {label}, seal and open", "us", _measure(works, rounds, calls))
 
 
-def _rows(case: str, runs: Runs, rounds: int, calls: int) -> Iterator[dict[str, Any]]:
-    taken: dict[str, list[float]] = {who: [] for who in runs}
-    for call in runs.values():
-        call()
-    for _ in range(rounds):
-        for who, call in runs.items():
-            start = time.perf_counter_ns()
-            for _ in range(calls):
-                call()
-            taken[who].append((time.perf_counter_ns() - start) / calls / 1000)
-    for who in runs:
-        if who == "spacepanda":
-            continue
-        yield {
-            "benchmark": "noise",
-            "case": case,
-            "median_us": round(statistics.median(taken["spacepanda"]), 2),
-            "beside": who,
-            "beside_median_us": round(statistics.median(taken[who]), 2),
-            # Of each round, so that a slow stretch of the machine counts on both sides.
-            "ratio": round(statistics.median(a / b for a, b in zip(taken["spacepanda"], taken[who], strict=True)), 3),
-        }
+def _name(hash: Hash) -> str:
+    return f"Noise_XX_25519_ChaChaPoly_{hash.name}"
+
+
+def _measure(works: dict[str, Callable[[], object]], rounds: int, calls: int) -> dict[str, list[float]]:
+    for work in works.values():
+        work()
+    return interleaved({who: partial(time_us, work, calls) for who, work in works.items()}, rounds)
 
 
 def _handshake(name: str, initiator: KeyPair, responder: KeyPair) -> tuple[Transport, Transport]:
@@ -140,43 +108,76 @@ def _floor(hash: Hash, initiator: KeyPair, responder: KeyPair) -> bytes:
     return output
 
 
-def _noiseprotocol(name: str, initiator: Any, responder: Any) -> tuple[Any, Any]:
-    sides = []
-    for ours, keys in ((True, initiator), (False, responder)):
-        side = NoiseConnection.from_name(name.encode())
-        (side.set_as_initiator if ours else side.set_as_responder)()
-        side.noise_protocol.keypairs["s"] = keys
-        side.start_handshake()
-        sides.append(side)
-    a, b = sides
-    b.read_message(a.write_message())
-    a.read_message(b.write_message())
-    b.read_message(a.write_message())
-    return a, b
+Handshake = Callable[[], tuple[Any, Any]]
 
 
-def _dissononce(hash: Hash, initiator: Any, responder: Any) -> tuple[Any, Any]:
-    sides = []
-    for ours, keys in ((True, initiator), (False, responder)):
-        symmetric = DissononceSymmetric(
-            DissononceCipher(ChaChaPolyCipher()), Blake2sHash() if hash is BLAKE2S else SHA256Hash()
-        )
-        side = DissononceHandshake(symmetric, X25519DH())
-        side.initialize(XXHandshakePattern(), ours, b"", s=keys)
-        sides.append(side)
-    a, b = sides
-    first, second, third = bytearray(), bytearray(), bytearray()
-    a.write_message(b"", first)
-    b.read_message(bytes(first), bytearray())
-    b.write_message(b"", second)
-    a.read_message(bytes(second), bytearray())
-    return a.write_message(b"", third), b.read_message(bytes(third), bytearray())
+def _noiseprotocol(ends: list[KeyPair]) -> Callable[[Hash], Handshake]:
+    connection = import_module("noise.connection").NoiseConnection
+    keypair = import_module("noise.backends.default.keypairs").KeyPair25519
+    statics = [keypair.from_private_bytes(end.private) for end in ends]
+
+    def handshake(name: str) -> tuple[Any, Any]:
+        sides = []
+        for ours, static in zip((True, False), statics, strict=True):
+            side = connection.from_name(name.encode())
+            (side.set_as_initiator if ours else side.set_as_responder)()
+            side.noise_protocol.keypairs["s"] = static
+            side.start_handshake()
+            sides.append(side)
+        a, b = sides
+        b.read_message(a.write_message())
+        a.read_message(b.write_message())
+        b.read_message(a.write_message())
+        return a, b
+
+    return lambda hash: partial(handshake, _name(hash))
 
 
-def main() -> None:
-    for row in run():
-        print(json.dumps(row))
+def _dissononce(ends: list[KeyPair]) -> Callable[[Hash], Handshake]:
+    processing = "dissononce.processing"
+    x25519_dh = import_module("dissononce.dh.x25519.x25519").X25519DH
+    cipher = import_module("dissononce.cipher.chachapoly").ChaChaPolyCipher
+    hashes = {
+        BLAKE2S: import_module("dissononce.hash.blake2s").Blake2sHash,
+        SHA256: import_module("dissononce.hash.sha256").SHA256Hash,
+    }
+    pattern = import_module(f"{processing}.handshakepatterns.interactive.XX").XXHandshakePattern
+    cipher_state = import_module(f"{processing}.impl.cipherstate").CipherState
+    handshake_state = import_module(f"{processing}.impl.handshakestate").HandshakeState
+    symmetric_state = import_module(f"{processing}.impl.symmetricstate").SymmetricState
+    statics = [x25519_dh().generate_keypair() for _ in ends]
+
+    def handshake(hash: Hash) -> tuple[Any, Any]:
+        sides = []
+        for ours, static in zip((True, False), statics, strict=True):
+            side = handshake_state(symmetric_state(cipher_state(cipher()), hashes[hash]()), x25519_dh())
+            side.initialize(pattern(), ours, b"", s=static)
+            sides.append(side)
+        a, b = sides
+        first, second, third = bytearray(), bytearray(), bytearray()
+        a.write_message(b"", first)
+        b.read_message(bytes(first), bytearray())
+        b.write_message(b"", second)
+        a.read_message(bytes(second), bytearray())
+        (sender, _), (receiver, _) = a.write_message(b"", third), b.read_message(bytes(third), bytearray())
+        return sender, receiver
+
+    return lambda hash: partial(handshake, hash)
+
+
+def _by_noiseprotocol(sender: Any, receiver: Any, text: bytes) -> object:
+    return receiver.decrypt(sender.encrypt(text))
+
+
+def _by_dissononce(sender: Any, receiver: Any, text: bytes) -> object:
+    return receiver.decrypt_with_ad(b"", sender.encrypt_with_ad(b"", text))
+
+
+_transport: dict[str, Callable[[Any, Any, bytes], object]] = {
+    "noiseprotocol": _by_noiseprotocol,
+    "dissononce": _by_dissononce,
+}
 
 
 if __name__ == "__main__":
-    main()
+    main(run)

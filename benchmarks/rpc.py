@@ -2,20 +2,14 @@
 
 No network, no encryption: this is what RPC adds to a datagram each way. Beside it stand the codec alone (the
 same two frames encoded, decoded and compared, with no state at all), and a large body both ways, where the
-copying into chunks and out of them is the work. All run in rounds, one after the other, as the machine's
-speed drifts; a figure is the median over the rounds.
-
-    python -m benchmarks.rpc
+copying into chunks and out of them is the work. ``ratio`` is our time over that of the codec: the nearer to 1,
+the better.
 """
 
-import json
-import statistics
-import time
-import tracemalloc
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
+from benchmarks.rows import OURS, Row, interleaved, main, row, time_us, traced_bytes
 from protocols.messages import encode
 from protocols.rpc.calls import Completed, Incoming, Output, RpcConfig, Send
 from protocols.rpc.frames import FRAMES, TRACE_NONE, Frame, Request, Response
@@ -63,18 +57,22 @@ class Pair:
         return self.rpcs[end].respond(request.call, request.body, self.now)
 
 
-def run() -> Iterator[dict[str, Any]]:
+def run(quick: bool) -> Iterator[Row]:
+    """A call at three sizes, then what an idle machine and an idle session cost."""
     for label, size in SIZES.items():
         body = encode(("echo.question", bytes(size)))
-        pair = Pair()
-        calls = 500 if size < 1_000 else 50 if size < 100_000 else 5
-        runs: dict[str, Callable[[], object]] = {"spacepanda": partial(pair.call, body)}
+        works: dict[str, Callable[[], None]] = {OURS: partial(Pair().call, body)}
         if size <= 16_000:
-            runs["codec alone"] = partial(_codec, body)
-        for name, seconds in _medians(runs, calls).items():
-            yield {"case": f"call and answer, {label} each", "who": name, "us": round(seconds * 1e6, 2)}
-    yield {"case": "idle machine", "who": "spacepanda", "bytes": round(_idle_machine())}
-    yield {"case": "idle session", "who": "spacepanda", "bytes": round(_idle_session())}
+            works["codec"] = partial(_codec, body)
+        calls = 1 if quick else 500 if size < 1_000 else 50 if size < 100_000 else 5
+        measures = {who: partial(time_us, work, calls) for who, work in works.items()}
+        yield row("rpc", f"call and answer, {label} each", "us", interleaved(measures, 1 if quick else ROUNDS))
+    count = 10 if quick else IDLE
+    machine = traced_bytes(lambda _: Rpc(RpcConfig(), ("echo",)), count)
+    yield row("rpc", "idle machine", "bytes", {OURS: [machine]})
+    rpc = Rpc(RpcConfig(), ("echo",))
+    session = traced_bytes(lambda index: rpc.session_up(1_000 + index, index.to_bytes(32), 7, 0), count)
+    yield row("rpc", "idle session", "bytes", {OURS: [session]})
 
 
 def _codec(body: bytes) -> None:
@@ -83,37 +81,5 @@ def _codec(body: bytes) -> None:
         FRAMES.decode(encode(frame))
 
 
-def _medians(runs: dict[str, Callable[[], object]], calls: int) -> dict[str, float]:
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(ROUNDS):
-        for name, function in runs.items():
-            start = time.perf_counter()
-            for _ in range(calls):
-                function()
-            seconds[name].append((time.perf_counter() - start) / calls)
-    return {name: statistics.median(rounds) for name, rounds in seconds.items()}
-
-
-def _idle_machine() -> float:
-    config = RpcConfig()
-    return _memory(lambda: [Rpc(config, ("echo",)) for _ in range(IDLE)]) / IDLE
-
-
-def _idle_session() -> float:
-    rpc = Rpc(RpcConfig(), ("echo",))
-    devices = [index.to_bytes(32, "big") for index in range(IDLE)]
-    return _memory(lambda: [rpc.session_up(1000 + index, devices[index], 7, 0) for index in range(IDLE)]) / IDLE
-
-
-def _memory(build: Callable[[], list[Any]]) -> float:
-    tracemalloc.start()
-    kept = build()
-    size, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    del kept
-    return size
-
-
 if __name__ == "__main__":
-    for row in run():
-        print(json.dumps(row))
+    main(run)

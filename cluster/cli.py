@@ -40,6 +40,7 @@ def main() -> None:
     """The command ``spacepanda``."""
     from typer.exceptions import TyperException
 
+    sys.path.append(os.getcwd())  # plugins may lie where the command was started
     try:
         code = app(standalone_mode=False)
     except TyperException as error:

@@ -93,6 +93,13 @@ def _state(now: RunProgress) -> str:
 # -- results ----------------------------------------------------------------------------------------------
 
 
+def _speed(summary: Mapping[str, Any]) -> str:
+    """How much faster than the clock virtual time went."""
+    if summary["time"] != "virtual" or not summary["wall_s"]:
+        return ""
+    return f", {summary['virtual_s'] / summary['wall_s']:,.1f} times as fast"
+
+
 def results_table(summary: Mapping[str, Any]) -> Table:
     """The figures that a reader wants first; ``summary.json`` has all of them."""
     table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -102,7 +109,7 @@ def results_table(summary: Mapping[str, Any]) -> Table:
     rows = [
         (
             "time",
-            f"{summary['virtual_s']:,.1f} s {summary['time']}, {summary['wall_s']:,.1f} s of wall time, "
+            f"{summary['virtual_s']:,.1f} s {summary['time']}, {summary['wall_s']:,.1f} s of wall time{_speed(summary)}; "
             f"{summary['ready_s']:,.1f} s before the first event",
         ),
         ("events", f"{summary['events']:,}, {summary['events_per_s'] or 0:,.0f} a second"),

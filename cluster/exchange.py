@@ -84,6 +84,7 @@ class Exchange:
                 if number < self._number:
                     link.send_bytes(head + batches[number])
             except (EOFError, OSError) as error:
+                self.close()  # so that who waits for us learns it too
                 raise ShardLostError(f"shard {number} does not answer shard {self._number} any more") from error
             (theirs,) = _HEAD.unpack_from(message)
             earliest = min(earliest, theirs)

@@ -101,6 +101,8 @@ class RayRealTime:
             return await reference
         except RayActorError:
             process = f" (process {self._processes[number]})" if self._processes else ""
-            raise ShardLostError(f"{self._layout.name(number)}{process} died; the run cannot go on without it") from None
+            raise ShardLostError(
+                f"{self._layout.name(number)}{process} died; the run cannot go on without it"
+            ) from None
         except RayTaskError as error:
             raise (getattr(error, "cause", None) or error) from None

@@ -6,15 +6,26 @@ says when a worker died. What crosses between shards within a stretch goes direc
 
 import logging
 import os
+import re
 import secrets
+import sys
 import time
 from contextlib import suppress
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+# Ray reads these when it is imported. Workers warn about GPUs they do not have unless told not to; and a driver that
+# joins a cluster shows its user's token only in this mode, which clusters without tokens do not mind. Where Ray has
+# been imported before us it is too late: a Ray of our own would ask us for a token that we do not show.
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+if "ray" not in sys.modules and (Path.home() / ".ray" / "auth_token").exists():
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.exchange import ShardLostError
 from cluster.memory import family_memory
@@ -43,17 +54,54 @@ def start_ray(address: str | None, workers: int, plugins: tuple[str, ...] = ()) 
     Raises:
         LocalError: nothing answers at ``address``.
     """
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else a FutureWarning about GPUs in each worker
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address is None:
+        folders = [str(Path(_folder(plugin)).parent) for plugin in plugins]
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), *folders]))
         cores = max(workers, os.cpu_count() or 1)
-        ray.init(address="local", num_cpus=cores, _node_ip_address="127.0.0.1", include_dashboard=False, **quiet)
+        ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
         return
     code = {"py_modules": [_folder(name) for name in (*OUR_PACKAGES, *plugins)]}
     try:
         ray.init(address=address, runtime_env=code, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise LocalError(f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}") from error
+    _check_nodes()
+
+
+def _check_nodes() -> None:
+    """See that every node of a cluster that others set up has the libraries that our code needs there.
+
+    Our code travels with the job; libraries with compiled parts are the node's own.
+
+    Raises:
+        LocalError: a node lacks some, and which.
+    """
+    needed = sorted(
+        re.split(r"[<>=!~;\[ ]", each)[0] for each in metadata.requires("spacepanda") or () if "extra" not in each
+    )
+
+    def missing() -> list[str]:  # sent by value: it must not import anything of ours
+        import importlib.metadata as there  # noqa: PLC0415
+
+        installed = {each.metadata["Name"].lower().replace("_", "-") for each in there.distributions()}
+        return [name for name in needed if name.lower().replace("_", "-") not in installed]
+
+    nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    ask = ray.remote(num_cpus=0)(missing)
+    answers = [
+        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote()
+        for node in nodes
+    ]
+    try:
+        found = ray.get(answers, timeout=START_TIMEOUT_S)
+    except GetTimeoutError:
+        raise LocalError("the cluster's nodes do not start workers; is one of them stuck?") from None
+    for node, lacks in zip(nodes, found, strict=True):
+        if lacks:
+            raise LocalError(
+                f"node {node['NodeManagerAddress']} of the cluster lacks {', '.join(lacks)}: install them there"
+            )
 
 
 def _folder(module: str) -> str:
@@ -143,8 +191,8 @@ class RayShards:
                 number = waiting.pop(reference)
                 try:
                     answers[number] = ray.get(reference)
-                except RayActorError:
-                    raise ShardLostError(self._obituary(number)) from None
+                except RayActorError as error:
+                    raise ShardLostError(self._obituary(number, error)) from None
                 except RayTaskError as error:
                     cause = getattr(error, "cause", None) or error
                     if not isinstance(cause, ShardLostError):
@@ -160,8 +208,8 @@ class RayShards:
             raise missed
         return answers
 
-    def _obituary(self, number: int) -> str:
+    def _obituary(self, number: int, error: RayActorError) -> str:
         if not self._places:
-            return f"shard {number} died before it was ready"
+            return f"shard {number} died before it was ready: {str(error).strip().splitlines()[-1]}"
         node, process = self._places[number]
-        return f"shard {number} (process {process} on {node}) died; the run cannot go on without its peers"
+        return f"shard {number} (process {process} on node {node[:8]}) died; the run cannot go on without its peers"

@@ -29,7 +29,7 @@ from cluster.population import Population, SimulatedSetup
 from cluster.registry import WORKLOADS
 from cluster.scenario import Scenario
 from cluster.sections import NS_PER_S
-from cluster.shard import TICK_NS, Report
+from cluster.shard import TICK_NS, Report, kept
 from cluster.simulation import Outcome, Progress, Sample
 from cluster.world import World
 
@@ -192,7 +192,7 @@ class RealTimeShard:
             host.running if counts_peers else 0,
             counters,
             host.histograms,
-            host.events,
+            kept(host.events, self._scenario.telemetry.events),
             host.spans,
             0,
             0,
@@ -349,7 +349,8 @@ async def _drive(
 async def _unless(end: asyncio.Future[None], question: Awaitable[list[Report]]) -> list[Report] | None:
     """The answer, unless the run fails first: then it is the run's failure that says why, and there is none."""
     answer = asyncio.ensure_future(question)
-    await asyncio.wait([answer, end], return_when=asyncio.FIRST_COMPLETED)
+    waiting: tuple[asyncio.Future[Any], ...] = (answer, end)
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     if end.done() and (end.cancelled() or end.exception() is not None):
         await _discard(answer)
         return None

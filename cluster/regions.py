@@ -72,3 +72,9 @@ def world_regions(scenario: Scenario) -> Geography:
 def constant(scenario: Scenario) -> Geography:
     """One region, and the same ``network.latency_s`` between any two peers."""
     return Geography(("everywhere",), (1,), ((scenario.network.latency_ns,),))
+
+
+@NETWORKS.register("none")
+def nowhere(scenario: Scenario) -> Geography:
+    """No delay and no loss: what real-time hosts do between themselves is all there is. Nothing is drawn."""
+    return Geography(("everywhere",), (1,), ((0,),))

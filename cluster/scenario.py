@@ -9,6 +9,7 @@ Times are written in seconds, as people think; the program sees integer nanoseco
 the decimal digits and not from a binary fraction.
 """
 
+import sys
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
@@ -154,7 +155,7 @@ class Scenario(Section, frozen=True, kw_only=True):
 
 
 def load(file_or_name: str | Path) -> Scenario:
-    """A shipped scenario by its name, or any from its file.
+    """A shipped scenario by its name, or any from its file; its plugins are found on the path or beside the file.
 
     Raises:
         ScenarioError: there is no such scenario, or it is not valid.
@@ -170,6 +171,9 @@ def load(file_or_name: str | Path) -> Scenario:
         text = Path(given).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ScenarioError("", f"scenario file {given!r} cannot be read: {error}") from None
+    folder = str(Path(given).resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)  # a scenario's plugins may lie beside it
     return Scenario.from_toml(text, given)
 
 
@@ -277,6 +281,12 @@ def _check_network(scenario: Scenario) -> None:
     network = scenario.network
     if network.access_floor_s > network.access_median_s:
         raise ScenarioError("network.access_floor_s", f"is above access_median_s = {network.access_median_s}")
+    if network.model == "none":
+        if scenario.time == "virtual":
+            raise ScenarioError("network.model", "'none' needs time = 'real'; in virtual time a packet takes some time")
+        for key in network.__struct_fields__:
+            if key != "model" and getattr(network, key) != getattr(NetworkSection(), key):
+                raise ScenarioError(f"network.{key}", "has no meaning with network.model = 'none'")
     if network.model == "regions" and network.latency_s is not None:
         raise ScenarioError("network.latency_s", "has no meaning with network.model = 'regions'")
     names = NETWORKS.find(network.model).make(scenario).names if network.partitions else ()

@@ -25,6 +25,10 @@ TICK_NS: Final = 10_000_000_000
 """Between two rows of the series: ten seconds of virtual time."""
 
 
+PHI: Final = 0.6180339887498949
+"""Multiples of the golden ratio spread evenly over the unit interval, so any share of the peers is a fair one."""
+
+
 class Report(msgspec.Struct, array_like=True):
     """What a shard says after each stretch of virtual time. Counters are running totals; rows are new."""
 
@@ -109,7 +113,7 @@ class Shard:
             host.running,
             counters,
             host.histograms,
-            host.events,
+            kept(host.events, self._scenario.telemetry.events),
             host.spans,
             share.windows,
             share.handlers,
@@ -127,6 +131,13 @@ class Shard:
         """Leave the run."""
         if self._exchange is not None:
             self._exchange.close()
+
+
+def kept(events: list[EventRow], share: float) -> list[EventRow]:
+    """The events of this share of the peers; what the workload notes is kept whole, as results come from it."""
+    if share >= 1:
+        return events
+    return [row for row in events if row.service == "workload" or row.peer * PHI % 1.0 < share]
 
 
 def encode_report(report: Report) -> bytes:

@@ -22,6 +22,9 @@ from cluster.shard import TICK_NS, Report, Shard, decode_report
 STRETCH_WALL_S: Final = 0.4
 """How long a stretch should take: often enough for a progress line, seldom enough to cost nothing."""
 
+ROWS_MAX: Final = 4_000_000
+"""Rows of events, and of spans, that a driver keeps: a gigabyte. Liars can cause a row with every packet."""
+
 STRETCH_FIRST_NS: Final = 1_000_000_000
 STRETCH_MIN_NS: Final = 1_000_000
 
@@ -74,6 +77,15 @@ class Outcome:
     peak_memory: int = 0
     """Bytes (PSS) of the driver, the shards and Ray together."""
     interrupted: bool = False
+    discarded: int = 0
+    """Rows of the table of events that found no room."""
+
+    def take(self, report: Report) -> None:
+        """Add the rows of a report; what exceeds ``ROWS_MAX`` is counted as ``events_discarded``, not kept."""
+        room = ROWS_MAX - len(self.events)
+        self.events += report.events[:room]
+        self.discarded += max(0, len(report.events) - room)
+        self.spans += report.spans[: ROWS_MAX - len(self.spans)]
 
     @property
     def now(self) -> int:
@@ -89,6 +101,8 @@ class Outcome:
         for report in self.reports:
             for name, label, n in report.counters:
                 total[name, label] = total.get((name, label), 0) + n
+        if self.discarded:
+            total["events_discarded", ""] = total.get(("events_discarded", ""), 0) + self.discarded
         return dict(sorted(total.items()))
 
 
@@ -202,8 +216,7 @@ def drive(shards: Shards, outcome: Outcome) -> Iterator[Progress]:
         outcome.reports = reports
         outcome.wall_s = time.perf_counter() - started
         for report in reports:
-            outcome.events += report.events
-            outcome.spans += report.spans
+            outcome.take(report)
         now = until
         if now >= next_sample or now == duration:
             outcome.series += [Sample(now, name, label, n) for (name, label), n in outcome.counters().items()]

@@ -25,11 +25,10 @@ class NotAMessageFieldError(TypeError):
 
 def modules() -> list[ModuleType]:
     """Every module of the three packages, imported."""
-    found = []
-    for package in map(importlib.import_module, PACKAGES):
-        found.append(package)
-        for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            found.append(importlib.import_module(info.name))
+    found = [importlib.import_module(package) for package in PACKAGES]
+    for package in tuple(found):
+        names = [info.name for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+        found += map(importlib.import_module, names)
     return found
 
 

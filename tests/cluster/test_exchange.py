@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client
@@ -31,9 +31,18 @@ def exchanges(count: int) -> Iterator[list[Exchange]]:
 
 
 def in_parallel(calls: list[Callable[[], object]], timeout_s: float = 30) -> list[object]:
-    """What calls return that wait for each other."""
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return [future.result(timeout_s) for future in [pool.submit(call) for call in calls]]
+    """What calls return that wait for each other. Daemons, so that a deadlock is a failure and no hanging end."""
+    answers: list[Future[object]] = [Future() for _ in calls]
+
+    def run(call: Callable[[], object], answer: Future[object]) -> None:
+        try:
+            answer.set_result(call())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    for call, answer in zip(calls, answers, strict=True):
+        threading.Thread(target=run, args=(call, answer), daemon=True).start()
+    return [answer.result(timeout_s) for answer in answers]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
@@ -42,7 +51,7 @@ def test_a_round_gives_everybody_all_batches_and_the_earliest_time(count: int) -
         for turn in range(20):
             answers = in_parallel(
                 [
-                    lambda end=end, number=number: end.round(  # type: ignore[misc]
+                    lambda end=end, number=number, turn=turn: end.round(  # type: ignore[misc]
                         turn + 10 * number, [b"%d to %d" % (number, other) for other in range(count)]
                     )
                     for number, end in enumerate(ends)
@@ -72,7 +81,7 @@ def test_large_batches_both_ways_do_not_wait_for_each_other() -> None:
 def test_strangers_are_turned_away_and_keep_nobody_from_coming() -> None:
     ends = [Exchange(number, 2, KEY) for number in range(2)]
     addresses = [end.address for end in ends]
-    waiting = threading.Thread(target=ends[0].connect, args=[addresses])
+    waiting = threading.Thread(target=ends[0].connect, args=[addresses], daemon=True)
     waiting.start()
     try:
         with pytest.raises(AuthenticationError):
@@ -106,8 +115,9 @@ def test_a_shard_that_is_gone_is_missed_at_once(dead: int) -> None:
 
 
 def test_a_shard_that_dies_while_others_wait_is_missed_at_once() -> None:
-    with exchanges(2) as ends, ThreadPoolExecutor(1) as pool:
-        missing = pool.submit(ends[0].round, 0, [b"", b""])
-        ends[1].close()
+    with exchanges(2) as ends:
+        dying = threading.Timer(0.1, ends[1].close)
+        dying.start()
         with pytest.raises(ShardLostError, match="shard 1 does not answer shard 0"):
-            missing.result(5)
+            in_parallel([lambda: ends[0].round(0, [b"", b""])], timeout_s=5)
+        dying.join()

@@ -89,6 +89,8 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"duration_s": 100}, "duration_s", "leaves no time for puts"),
     ({"network.model": "region"}, "network.model", "did you mean 'regions'"),
     ({"network.latency_s": 0.1}, "network.latency_s", "has no meaning"),
+    ({"network.model": "none"}, "network.model", "needs time = 'real'"),
+    ({"network.model": "none", "time": "real", "network.loss": 0.5}, "network.loss", "has no meaning"),
     ({"network.access_floor_s": 1}, "network.access_floor_s", "above access_median_s"),
     ({"network.partitions": [CUT | {"regions": ["europa"]}]}, "network.partitions.0.regions", "'europe'"),
     ({"network.partitions": [CUT | {"until_s": 50}]}, "network.partitions.0.until_s", "not after"),

@@ -47,11 +47,9 @@ def advance(hosts: list[Watched], stretches: list[int]) -> list[Scheduler]:
             alone.advance(until)
         return [alone]
     with exchanges(len(hosts)) as ends:
-        together = [
-            Scheduler(host, LATENCY, end, len(hosts)) for host, end in zip(hosts, ends, strict=True)
-        ]
+        together = [Scheduler(host, LATENCY, end, len(hosts)) for host, end in zip(hosts, ends, strict=True)]
         for until in stretches:
-            in_parallel([lambda each=each: each.advance(until) for each in together])  # type: ignore[misc]
+            in_parallel([lambda each=each, until=until: each.advance(until) for each in together])  # type: ignore[misc]
     return together
 
 
@@ -67,7 +65,7 @@ def test_windows_and_stretches_do_not_show_in_the_digest(hosts: int, costs: Any)
     assert sum(host.handled for host in several) == alone.handled > 500
 
 
-def test_no_window_is_empty_and_none_is_longer_than_the_lookahead() -> None:
+def test_no_window_is_empty_or_shorter_than_the_lookahead() -> None:
     hosts = [gossip(6, 2, number) for number in range(2)]
     schedulers = advance(hosts, [300 * MS])
     first, second = ([until for until, _ in host.windows] for host in hosts)
@@ -76,7 +74,7 @@ def test_no_window_is_empty_and_none_is_longer_than_the_lookahead() -> None:
     handled = [a + b for (_, a), (_, b) in zip(hosts[0].windows, hosts[1].windows, strict=True)]
     # A peer that comes up is an event, and no message: those windows may have none.
     assert 0 not in handled[1:]
-    assert max(b - a for a, b in zip(first, first[1:], strict=False)) > LATENCY / 2
+    assert len(first) <= 300 * MS // LATENCY
 
 
 def test_an_hour_of_idling_is_one_window() -> None:
@@ -95,7 +93,7 @@ def test_an_hour_of_idling_is_one_window() -> None:
         host.schedule(number, 0)
         hosts.append(host)
     advance(hosts, [1])
-    hosts[0]._peers[0].contexts["limiter"].after(3_600_000 * MS, Poke(1))
+    hosts[0]._peer(0).contexts["limiter"].after(3_600_000 * MS, Poke(1))
     schedulers = advance(hosts, [7_200_000 * MS])
     assert schedulers[0].share.windows == 2  # the timer, and the packet
     recorder = hosts[1].actor(1, "limiter")

@@ -61,7 +61,7 @@ def test_two_shards_are_one() -> None:
         counts = in_parallel([lambda shard=shard: shard.prepare(addresses) for shard in shards])  # type: ignore[misc]
         assert sum(map(int, map(str, counts))) == 20
         for until in (1 * S, 33 * S, 80 * S):
-            in_parallel([lambda shard=shard: shard.advance(until) for shard in shards])  # type: ignore[misc]
+            in_parallel([lambda shard=shard, until=until: shard.advance(until) for shard in shards])  # type: ignore[misc]
         digests = shards[0].digests() | shards[1].digests()
     finally:
         for shard in shards:

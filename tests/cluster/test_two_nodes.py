@@ -4,34 +4,20 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from typing import Final
 
 import pytest
-import ray
-from ray.cluster_utils import Cluster
 
 from cluster.exchange import ShardLostError
 from cluster.ray_shards import RayShards
-from tests.cluster.runs import alive, eventually, inline, on_ray, small, took_at_most
-
-LOOPBACK: Final = "127.0.0.2"
-"""A cluster at 127.0.0.1 cannot be joined: Ray takes that for the machine's address in its network."""
+from tests.cluster.runs import alive, eventually, inline, nodes, on_ray, small, took_at_most
 
 pytestmark = pytest.mark.usefixtures("two_nodes")
 
 
 @pytest.fixture(scope="module")
 def two_nodes() -> Iterator[None]:
-    """Two nodes of Ray on this machine, each with room for two shards."""
-    node = {"num_cpus": 2, "node_ip_address": LOOPBACK, "include_dashboard": False, "num_gpus": 0}
-    cluster = Cluster(initialize_head=True, head_node_args=node)
-    try:
-        cluster.add_node(**node)
-        ray.init(address=cluster.address, _node_ip_address=LOOPBACK, log_to_driver=False)
+    with nodes(2):
         yield
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
 
 
 @pytest.mark.parametrize("charge", ["free", "laptop"])
