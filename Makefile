@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test check bench clean
+.PHONY: install demo test check campaign bench clean
 
 install: $(STAMP)
 
@@ -23,6 +23,9 @@ check: install
 
 test: check
 	$(BIN)/pytest
+
+campaign: install
+	$(BIN)/pytest -m campaign
 
 bench: install
 	$(BIN)/python -m benchmarks

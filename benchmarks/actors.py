@@ -39,6 +39,10 @@ from cluster.scheduler import Scheduler
 HOSTS: Final = 2
 GIB: Final = 2**30
 ROUNDS: Final = 3
+LOADS: Final = ((20, 20), (50, 1), (50, 20))
+"""Peers, and how many messages of each are under way; the naive ones do best with the last."""
+
+CROWD: Final = 10_000
 MEASURE_S: Final = 5.0
 WARM_S: Final = 1.0
 LATENCY_MIN_NS, LATENCY_MAX_NS = 20_000_000, 100_000_000
@@ -287,32 +291,35 @@ def whole_peers_bytes(peers: int) -> float:
 
 
 def run(quick: bool) -> Iterator[Row]:
-    """Messages among 20 and 50 peers, and among 10,000 of ours; then memory."""
-    few, measure_s, rounds, crowd = ((2,), 0.5, 1, 200) if quick else ((20, 50), MEASURE_S, ROUNDS, 10_000)
+    """Messages among a few peers, and among 10,000 of ours; then memory."""
+    loads, measure_s, rounds, crowd = (((2, 20),), 0.5, 1, 200) if quick else (LOADS, MEASURE_S, ROUNDS, CROWD)
     start_ray(None, HOSTS)
     try:
-        with closing(Naive(max(few))) as naive:
-            for peers in few:
-                for messages in (1, 20):
-                    measures = {
-                        OURS: partial(in_virtual_time, peers, messages, measure_s),
-                        "naive": partial(naive.messages_per_s, peers, messages, measure_s),
-                        "real time": partial(in_real_time, peers, messages, measure_s),
-                    }
-                    case = f"{peers} peers, {messages} messages each under way"
-                    yield row("actors", case, "messages_per_s", interleaved(measures, rounds), cores=HOSTS)
-            measures = {
-                OURS: partial(in_virtual_time, crowd, 1, measure_s),
-                "naive": partial(naive.messages_per_s, max(few), 20, measure_s),
-                "real time": partial(in_real_time, crowd, 1, measure_s),
-            }
-            case = f"{crowd} peers, 1 message each under way, beside {max(few)} naive ones"
-            yield row("actors", case, "messages_per_s", interleaved(measures, rounds), cores=HOSTS)
+        most = max(peers for peers, _ in loads)
+        with closing(Naive(most)) as naive:
+            for peers, messages in loads:
+                measures = {
+                    OURS: partial(in_virtual_time, peers, messages, measure_s),
+                    "naive": partial(naive.messages_per_s, peers, messages, measure_s),
+                    "real time": partial(in_real_time, peers, messages, measure_s),
+                }
+                if (peers, messages) == loads[-1]:
+                    measures["crowd"] = partial(in_virtual_time, crowd, 1, measure_s)
+                    measures["crowd in real time"] = partial(in_real_time, crowd, 1, measure_s)
+                figures = interleaved(measures, rounds)
+                few = {who: figures[who] for who in (OURS, "naive", "real time")}
+                yield _row(f"{peers} peers, {messages} messages of each under way", "messages_per_s", few)
+            many = {OURS: figures["crowd"], "naive": figures["naive"], "real time": figures["crowd in real time"]}
+            yield _row(f"{crowd} peers, 1 message of each under way, beside the former", "messages_per_s", many)
             naive_bytes = proportional_set_size(naive.processes) / len(naive.processes)
-            measured = {OURS: [GIB / whole_peers_bytes(crowd)], "naive": [GIB / naive_bytes]}
-            yield row("actors", f"{crowd} whole peers beside empty actors", "peers_per_gib", measured, cores=HOSTS)
+        sizes = {OURS: [GIB / whole_peers_bytes(crowd)], "naive": [GIB / naive_bytes]}
+        yield _row(f"{crowd} whole peers beside {most} empty actors", "peers_per_gib", sizes)
     finally:
         ray.shutdown()
+
+
+def _row(case: str, unit: str, figures: dict[str, list[float]]) -> Row:
+    return row("actors", case, unit, figures, cores=HOSTS)
 
 
 if __name__ == "__main__":

@@ -181,8 +181,8 @@ def _reasons(table: Mapping[str, int]) -> str:
 
 
 def _unhappy(operations: Mapping[str, Any]) -> str:
-    """What came of those that did not succeed."""
-    rest = {name: n for name, n in operations["outcomes"].items() if name not in ("ok", "local")}
+    """What came of the others."""
+    rest = {name: n for name, n in operations["outcomes"].items() if name != "ok"}
     return f" ({_reasons(rest)})" if rest else ""
 
 

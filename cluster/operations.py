@@ -3,9 +3,9 @@
 Percentiles are nearest-rank: the p-th of n values is the one at place ceil(p n / 100) in ascending order.
 It is a value that occurred, in integers, so no library's idea of interpolation enters a result.
 
-The success ratio counts every get, timeouts and wrong values included, except ``interrupted`` ones:
-those whose asker went down before the deadline and had no answer yet. Latency and hops are those of gets
-that found the record at another node.
+The success ratio counts every get, timeouts and wrong values included, with two exceptions: ``interrupted``
+ones, whose asker went down before the deadline and had no answer yet, and ``local`` ones, whose asker turned out
+to hold the record, so that nothing was tried. Latency and hops are those of gets that succeeded.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,8 @@ Outcome = Literal["ok", "local", "not_found", "wrong", "timeout", "not_stored", 
 """Of a get: found elsewhere, found in one's own store, not found, another value than was put, no answer in
 time. Of a put: ``ok``, or ``not_stored`` when no node took it."""
 
-SUCCESSES: Final = ("ok", "local")
+UNCOUNTED: Final = ("interrupted", "local")
+"""Outcomes that say nothing about whether a record can be found."""
 
 
 class Operation(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -123,15 +124,14 @@ def summary(rows: Iterable[Row], kind: OperationKind = "get") -> dict[str, Any]:
     outcomes: dict[str, int] = {}
     for row in chosen:
         outcomes[row.outcome] = outcomes.get(row.outcome, 0) + 1
-    counted = len(chosen) - outcomes.get("interrupted", 0)
-    succeeded = sum(outcomes.get(each, 0) for each in SUCCESSES)
+    counted = len(chosen) - sum(outcomes.get(each, 0) for each in UNCOUNTED)
     found = [row for row in chosen if row.outcome == "ok"]
     latencies = sorted(row.done_at - row.asked_at for row in found)
     return {
         "count": len(chosen),
         "counted": counted,
         "outcomes": dict(sorted(outcomes.items())),
-        "success_ratio": succeeded / counted if counted else None,
+        "success_ratio": len(found) / counted if counted else None,
         "hops": _distribution(sorted(row.hops for row in found), 1),
         "rpcs": _distribution(sorted(row.rpcs for row in found), 1),
         "latency_ms": _distribution(latencies, NS_PER_MS),

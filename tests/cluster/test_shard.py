@@ -6,7 +6,6 @@ import pytest
 
 from cluster.shard import Report, Shard, decode_report, encode_report
 from cluster.simulation import overall_digest, simulate
-from protocols.errors import LocalError
 from tests.cluster.runs import small
 from tests.cluster.test_exchange import in_parallel
 
@@ -49,17 +48,12 @@ def test_a_report_goes_to_bytes_and_back(alone: Shard) -> None:
     assert encode_report(again) == encode_report(report)
 
 
-def test_a_shard_ready_for_others_needs_their_addresses() -> None:
-    with pytest.raises(LocalError):
-        Shard("peers = 1", 0, 1)
-
-
 def test_two_shards_are_one() -> None:
     shards = [Shard(TEXT, number, 2) for number in range(2)]
     addresses = [shard.listen("127.0.0.1", KEY) for shard in shards]
     try:
-        counts = in_parallel([lambda shard=shard: shard.prepare(addresses) for shard in shards])  # type: ignore[misc]
-        assert sum(map(int, map(str, counts))) == 20
+        hosted = in_parallel([lambda shard=shard: shard.prepare(addresses) for shard in shards])  # type: ignore[misc]
+        assert 0 not in hosted
         for until in (1 * S, 33 * S, 80 * S):
             in_parallel([lambda shard=shard, until=until: shard.advance(until) for shard in shards])  # type: ignore[misc]
         digests = shards[0].digests() | shards[1].digests()
