@@ -27,10 +27,11 @@ import msgspec
 from xxhash import xxh3_128_digest
 
 from actors.actor import Actor, Handler
+from actors.checkpoint import PACKET, VERSION, ActorState, Entry, HostState, PeerState, decode, pack
 from actors.context import TRACE_NONE, Context, Span
 from actors.randomness import Randomness, Stream, SystemRandomness, derive_key
 from protocols.errors import LocalError, ProtocolError, SpacePandaError
-from protocols.messages import DATAGRAM_SIZE_MAX, Codec, Message, Packet, encode
+from protocols.messages import Message, Packet, encode
 
 MAILBOX_SIZE_MAX: Final = 4_096
 """Messages waiting inside one peer, all its mailboxes together. A handler sends a handful; a hundred times
@@ -56,11 +57,6 @@ waits for its core goes before what arrives."""
 
 ENTRY_SERVICE: Final = "limiter"
 """The actor that sees a packet first."""
-
-
-Entry = tuple[int, int, int, int, Any, bytes, Any]
-"""``(time, destination, source, sequence, extra, trace, item)``: a packet (extra: when it was sent), a
-timer (source is the destination; extra: the service), or a lifecycle event."""
 
 
 Parcel = tuple[int, int, int, int, int | str, bytes, int | str, bytes]
@@ -257,6 +253,8 @@ class Host:
         self._enter(peer)
         self.count("peers_started")
         for context in tuple(peer.contexts.values()):
+            if not peer.contexts:
+                return  # one of them failed, and the peer is in quarantine
             try:
                 context.actor.start(context)
             except Exception as error:
@@ -402,15 +400,21 @@ class Host:
             self.down(peer.number)
 
     def _failed(self, peer: Peer, context: Context, message: Message | None, error: Exception) -> None:
-        """A remote's fault is counted; ours stops the run, and says where."""
+        """A remote's fault is counted. Ours stops a run in virtual time, and in real time the peer that it hit."""
         if isinstance(error, ProtocolError):
             self.security(peer.number, context.service, error.reason, error.detail, b"")
             return
         what = "start" if message is None else f"{type(message).__name__} from {self.sender or 'outside'}"
-        raise HandlerError(
+        where = (
             f"{type(context.actor).__name__} of peer {peer.number} (incarnation {peer.incarnation}) failed on {what} "
             f"at {self.now} ns, seed {self.seed}: {type(error).__name__}: {error}"
-        ) from error
+        )
+        if not self.real_time:
+            raise HandlerError(where) from error
+        self.count("peers_quarantined")
+        self.note(peer.number, context.service, "quarantined", {"detail": where})
+        self.queue.clear()  # it holds nothing but this peer's messages
+        self.down(peer.number)
 
     # -- virtual CPU time ---------------------------------------------------------------------------------
 
@@ -601,72 +605,71 @@ class Host:
         """The host's whole state between two calls of ``run``: peers, actors, streams, and all that is to come."""
         if self.queue or any(self.outboxes.values()):
             raise LocalError("a host has a state only between windows, with its outboxes taken")
-        peers = [
-            (
-                peer.number,
-                peer.incarnation,
-                peer.up_since,
-                peer.sequence,
-                peer.chain,
-                sorted(peer.timers),
-                peer.busy_until,
-                None if peer.backlog is None else [_pack(entry) for entry in peer.backlog if self._alive(entry)],
-                [(name, context.positions(), context.actor.to_bytes()) for name, context in peer.contexts.items()],
-            )
-            for peer in self._peers.values()
-        ]
-        counters = [(name, label, n) for (name, label), n in self.counters.items()]
-        return encode(
-            (
-                1,
-                self.now,
-                self.handled,
-                counters,
-                peers,
-                [_pack(entry) for entry in sorted(self._heap) if self._alive(entry)],
-            )
+        state = HostState(
+            VERSION,
+            self.now,
+            self.handled,
+            self.packets_sent,
+            self.bytes_sent,
+            [(name, label, n) for (name, label), n in self.counters.items()],
+            self.histograms,
+            [self._peer_state(peer) for peer in self._peers.values()],
+            [pack(entry) for entry in sorted(self._heap) if self._alive(entry)],
         )
+        return encode(state)
 
     def restore(self, data: bytes) -> None:
         """Become the host whose ``to_bytes`` gave ``data``; this one must be new and built with the same arguments."""
         if self._peers:
             raise LocalError("only a new host can be restored")
-        version, self.now, self.handled, counters, peers, heap = msgspec.msgpack.decode(data)
-        if version != 1:
-            raise LocalError(f"a host state of version {version}; this code reads version 1")
-        self.counters = {(name, label): n for name, label, n in counters}
-        for number, incarnation, up_since, sequence, chain, timers, busy_until, backlog, actors in peers:
-            peer = self._peer(number)
-            peer.incarnation, peer.up_since, peer.sequence = incarnation, up_since, sequence
-            peer.chain, peer.timers, peer.busy_until = chain, set(timers), busy_until
-            if actors:
-                setup, classes = self._build(number, incarnation)
-                by_service = {actor.service: actor for actor in classes}
-                for service, positions, state in actors:
-                    context = Context(self, peer, by_service[service].from_bytes(state, setup))
-                    context.restore(*positions)
-                    peer.contexts[service] = context
-                self._enter(peer)
-            if backlog is not None:
-                peer.backlog = deque(self._unpack(entry) for entry in backlog)
-        self._heap = [self._unpack(entry) for entry in heap]  # sorted, hence a heap
+        state = decode(data)
+        self.now, self.handled = state.now, state.handled
+        self.packets_sent, self.bytes_sent = state.packets_sent, state.bytes_sent
+        self.counters = {(name, label): n for name, label, n in state.counters}
+        self.histograms = state.histograms
+        for each in state.peers:
+            self._restore_peer(each)
+        self._heap = [self._unpack(entry) for entry in state.heap]  # sorted, hence a heap
+
+    def _peer_state(self, peer: Peer) -> PeerState:
+        return PeerState(
+            peer.number,
+            peer.incarnation,
+            peer.up_since,
+            peer.sequence,
+            peer.chain,
+            sorted(peer.timers),
+            peer.busy_until,
+            None if peer.backlog is None else [pack(entry) for entry in peer.backlog if self._alive(entry)],
+            [
+                ActorState(service, context.positions(), context.actor.to_bytes())
+                for service, context in peer.contexts.items()
+            ],
+        )
+
+    def _restore_peer(self, state: PeerState) -> None:
+        peer = self._peer(state.number)
+        peer.incarnation, peer.up_since, peer.sequence = state.incarnation, state.up_since, state.sequence
+        peer.chain, peer.timers, peer.busy_until = state.chain, set(state.timers), state.busy_until
+        if state.actors:
+            setup, classes = self._build(state.number, state.incarnation)
+            by_service = {actor.service: actor for actor in classes}
+            for each in state.actors:
+                context = Context(self, peer, by_service[each.service].from_bytes(each.state, setup))
+                context.restore(*each.positions)
+                peer.contexts[each.service] = context
+            self._enter(peer)
+        if state.backlog is not None:
+            peer.backlog = deque(self._unpack(entry) for entry in state.backlog)
 
     def _alive(self, entry: Entry) -> bool:
         """Whether an entry is no timer that was cancelled or belongs to a dead incarnation."""
         return entry[1] != entry[2] or entry[3] in self._peers[entry[1]].timers
 
-    def _unpack(self, packed: tuple[Any, ...]) -> Entry:
+    def _unpack(self, packed: Entry) -> Entry:
         time, number, source, sequence, extra, trace, item = packed
         if source == number:
             item = self._peers[number].contexts[extra].actor.codec().decode(item)
         elif source >= 0:
-            item = _PACKET.decode(item)
+            item = PACKET.decode(item)
         return time, number, source, sequence, extra, trace, item
-
-
-_PACKET: Final = Codec(Packet, size_max=2 * DATAGRAM_SIZE_MAX)
-
-
-def _pack(entry: Entry) -> tuple[Any, ...]:
-    item = entry[6]
-    return (*entry[:6], encode(item) if isinstance(item, Message) else item)

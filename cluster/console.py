@@ -109,8 +109,8 @@ def results_table(summary: Mapping[str, Any]) -> Table:
     rows = [
         (
             "time",
-            f"{summary['virtual_s']:,.1f} s {summary['time']}, {summary['wall_s']:,.1f} s of wall time{_speed(summary)}; "
-            f"{summary['ready_s']:,.1f} s before the first event",
+            f"{summary['virtual_s']:,.1f} s {summary['time']}, {summary['wall_s']:,.1f} s of wall time"
+            f"{_speed(summary)}; {summary['ready_s']:,.1f} s before the first event",
         ),
         ("events", f"{summary['events']:,}, {summary['events_per_s'] or 0:,.0f} a second"),
         ("peers", f"{summary['peers']:,}, {summary['peers_up']:,} up at the end"),

@@ -141,20 +141,18 @@ class RayShards:
         text = self._scenario.to_toml()
         actor_class = ray.remote(num_cpus=1, max_restarts=0, scheduling_strategy="SPREAD")(ShardActor)
         self._actors = [actor_class.remote(text, number, self.count) for number in range(self.count)]
-        self._places = self._ask("where", timeout_s=START_TIMEOUT_S)
+        addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes()}  # type: ignore[no-untyped-call]
+        self._places = [(addresses[node], process) for node, process in self._ask("where", timeout_s=START_TIMEOUT_S)]
         self._ask("prepare", self._meeting_places())
 
     def _meeting_places(self) -> list[tuple[str, int]]:
         """Where each shard waits for the others: on loopback if all are on one machine."""
         if self.count == 1:
             return []
-        key = secrets.token_bytes(32)
-        addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes()}  # type: ignore[no-untyped-call]
-        hosts = [addresses[node] for node, _ in self._places]
+        hosts = [host for host, _ in self._places]
         if len(set(hosts)) == 1:
             hosts = ["127.0.0.1"] * self.count
-        waits = [actor.listen.remote(host, key) for actor, host in zip(self._actors, hosts, strict=True)]
-        places: list[tuple[str, int]] = ray.get(waits)
+        places: list[tuple[str, int]] = self._ask("listen", hosts, secrets.token_bytes(32))
         return places
 
     def advance(self, until: int) -> list[Report]:
@@ -211,5 +209,5 @@ class RayShards:
     def _obituary(self, number: int, error: RayActorError) -> str:
         if not self._places:
             return f"shard {number} died before it was ready: {str(error).strip().splitlines()[-1]}"
-        node, process = self._places[number]
-        return f"shard {number} (process {process} on node {node[:8]}) died; the run cannot go on without its peers"
+        host, process = self._places[number]
+        return f"shard {number} (process {process} on {host}) died; the run cannot go on without its peers"

@@ -131,6 +131,7 @@ def write(outcome: Outcome, folder: Path | str | None) -> Run:
             "spans": lambda: _spans_frame(spans_table(outcome.spans)),
         },
     )
+    run.warnings.extend(_quarantined(outcome))
     if run.folder is None:
         run.warnings.extend(export(outcome, f"{outcome.scenario.name}-{outcome.scenario.seed}"))
         return run
@@ -147,6 +148,14 @@ def write(outcome: Outcome, folder: Path | str | None) -> Run:
         raise LocalError(f"the run cannot be written to {str(folder)!r}: {error.strerror or error}") from None
     run.warnings.extend(export(outcome, run.folder.name))
     return run
+
+
+def _quarantined(outcome: Outcome) -> list[str]:
+    """A warning, if peers of a real-time run failed by a bug."""
+    rows = [row for row in outcome.events if row.name == "quarantined"]
+    return (
+        [f"{len(rows)} peers failed by a bug and were stopped; the first: {rows[0].fields['detail']}"] if rows else []
+    )
 
 
 def load(folder: Path | str) -> Run:

@@ -6,6 +6,7 @@ back are reports as bytes, so nothing of it depends on how Ray pickles things.
 """
 
 import gc
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -58,9 +59,14 @@ class Shard:
         self._shards: Final = shards
         self._exchange: Exchange | None = None
 
-    def listen(self, host: str, key: bytes) -> tuple[str, int]:
-        """Wait for the other shards at an address of this machine, which is returned with its port."""
-        self._exchange = Exchange(self._number, self._shards, key, host)
+    def listen(self, hosts: Sequence[str], key: bytes) -> tuple[str, int]:
+        """Wait for the other shards at this shard's host; returns the address.
+
+        Args:
+            hosts: of every shard, an address of the machine it is on.
+            key: what all shards of a run know, and nobody else.
+        """
+        self._exchange = Exchange(self._number, self._shards, key, hosts[self._number])
         return self._exchange.address
 
     def prepare(self, addresses: list[tuple[str, int]]) -> int:

@@ -108,6 +108,31 @@ def test_a_bug_stops_the_run_and_names_peer_event_and_seed() -> None:
         host.run(NEVER)
 
 
+def test_in_real_time_a_bug_stops_its_peer_and_not_the_host() -> None:
+    def fail(actor: Recorder, message: Message, ctx: Context) -> None:
+        if isinstance(message, Packet) and message.data == b"poison":
+            ctx.send("limiter", Poke())
+            raise KeyError("missing")
+
+    host = recorders(3, fail, real_time=True, network=Steady(1))
+    host.run(1)
+    context_of(host, 0).transmit(1, b"poison")
+    context_of(host, 0).transmit(1, b"nobody is there any more")
+    context_of(host, 0).transmit(2, b"fine")
+    host.run(3)
+    assert host.actor(1, "limiter") is None
+    assert recorder(host, 2).seen[1][1] == b"fine"
+    assert host.counters["peers_quarantined", ""] == host.counters["packets_dropped", "peer_down"] == 1
+    assert "KeyError" in str(host.events[0].fields["detail"])
+
+
+def test_a_state_of_another_version_or_none_at_all_is_refused() -> None:
+    host = recorders(0)
+    for data in (b"", b"\x01", recorders(1).to_bytes()[:-1]):
+        with pytest.raises(LocalError, match="no state of a host"):
+            host.restore(data)
+
+
 def test_unknown_endpoint_is_a_counted_drop() -> None:
     host = recorders(1)
     host.run(1)

@@ -50,7 +50,7 @@ def test_a_report_goes_to_bytes_and_back(alone: Shard) -> None:
 
 def test_two_shards_are_one() -> None:
     shards = [Shard(TEXT, number, 2) for number in range(2)]
-    addresses = [shard.listen("127.0.0.1", KEY) for shard in shards]
+    addresses = [shard.listen(["127.0.0.1"] * len(shards), KEY) for shard in shards]
     try:
         hosted = in_parallel([lambda shard=shard: shard.prepare(addresses) for shard in shards])  # type: ignore[misc]
         assert 0 not in hosted
