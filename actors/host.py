@@ -64,6 +64,7 @@ Parcel = tuple[int, int, int, int, int | str, bytes, int | str, bytes]
 claimed source, data)``. A message to an actor of the same peer (placement ``subsystem``): ``(-1, peer, 0,
 incarnation, service, trace, sender, encoded message)``."""
 
+_encode_into: Final = msgspec.msgpack.Encoder().encode_into
 _decode_parcels = msgspec.msgpack.Decoder(list[Parcel]).decode
 
 
@@ -134,7 +135,7 @@ class Peer:
         self.up_since = NEVER
         self.sequence = 0
         self.chain = bytes(16)
-        self.timers: set[int] = set()
+        self.timers: dict[int, None] = {}  # a set, but an empty one of these takes 64 bytes instead of 216
         self.contexts: dict[str, Context] = {}
         self.entry: Context
         self.receive: Handler
@@ -159,10 +160,9 @@ class Host:
 
     __slots__ = (
         "_build",
-        "_heap",
-        "_peers",
         "_route",
-        "_transit",
+        "_scratch",
+        "alone",
         "bytes_sent",
         "charged",
         "costs",
@@ -171,6 +171,7 @@ class Host:
         "early",
         "events",
         "handled",
+        "heap",
         "histograms",
         "mailbox_size_max",
         "now",
@@ -179,6 +180,7 @@ class Host:
         "ordinal",
         "outboxes",
         "packets_sent",
+        "peers",
         "queue",
         "real_time",
         "sampled_below",
@@ -187,6 +189,7 @@ class Host:
         "sender",
         "spans",
         "trace",
+        "transit",
     )
 
     def __init__(
@@ -203,10 +206,12 @@ class Host:
         sample: float = 1.0,
     ) -> None:
         self._build = build
-        self._transit = _instant if network is None else network.transit
+        self.transit = _instant if network is None else network.transit
         self._route = route
-        self._heap: list[Entry] = []
-        self._peers: dict[int, Peer] = {}
+        self.alone = route is None and costs is None
+        self.heap: list[Entry] = []
+        self._scratch = bytearray()  # where what the digest takes is put together, event after event
+        self.peers: list[Peer | None] = []  # by number; None where another host has the peer
         self.ordinal = 0
         self.seed = seed
         self.costs = costs
@@ -239,7 +244,7 @@ class Host:
         for time, verb in ((up_at, "up"), (down_at, "down")):
             if time is not None:
                 peer.sequence += 1
-                heappush(self._heap, (time, number, LIFECYCLE, peer.sequence, None, TRACE_NONE, verb))
+                heappush(self.heap, (time, number, LIFECYCLE, peer.sequence, None, TRACE_NONE, verb))
 
     def up(self, number: int) -> None:
         """Bring peer ``number`` up now, as its next incarnation."""
@@ -286,27 +291,29 @@ class Host:
 
     def actor(self, number: int, service: str) -> Actor | None:
         """An actor of a running peer, for whoever inspects a run."""
-        peer = self._peers.get(number)
+        peer = self.peers[number] if number < len(self.peers) else None
         context = peer.contexts.get(service) if peer else None
         return context.actor if context else None
 
     def tell(self, number: int, service: str, message: Message) -> None:
         """Hand a running peer's actor a message from outside, now."""
-        peer = self._peers[number]
+        peer = self._peer(number)
         self.queue.append((peer.contexts[service], message, self.trace, ""))
         self._drain(peer)
 
     def _peer(self, number: int) -> Peer:
-        peer = self._peers.get(number)
+        peers = self.peers
+        peers.extend([None] * (number + 1 - len(peers)))
+        peer = peers[number]
         if peer is None:
-            peer = self._peers[number] = Peer(number)
+            peer = peers[number] = Peer(number)
         return peer
 
     # -- the loop -----------------------------------------------------------------------------------------
 
     def next_time(self) -> int:
         """The time of the earliest pending event, ``NEVER`` if there is none."""
-        return self._heap[0][0] if self._heap else NEVER
+        return self.heap[0][0] if self.heap else NEVER
 
     def run(self, until: int) -> int:
         """Handle every event before ``until``.
@@ -317,9 +324,10 @@ class Host:
         Raises:
             HandlerError: a handler failed by a bug, not by what a remote sent.
         """
-        heap = self._heap
-        peers = self._peers
+        heap = self.heap
+        peers: list[Any] = self.peers  # whoever an event is for is here
         queue = self.queue
+        scratch = self._scratch
         observer = self.observer
         real_time = self.real_time
         charging = self.deferred is not None
@@ -342,7 +350,7 @@ class Host:
                 self._occupy(peer, (time, number, source, sequence, extra, trace, message))
                 continue
             if source == number:
-                peer.timers.discard(sequence)
+                del peer.timers[sequence]
                 context = peer.contexts[extra]
                 handler = context.handlers[type(message)]
             else:
@@ -351,7 +359,8 @@ class Host:
             if observer is not None:
                 observer(time, number, context.service, source, sequence, message)
             handled += 1
-            peer.chain = xxh3_128_digest(encode((peer.chain, time, source, sequence, message)))
+            _encode_into((peer.chain, time, source, sequence, message), scratch)
+            peer.chain = xxh3_128_digest(scratch)
             self.trace = trace
             self.ordinal = 0
             try:
@@ -366,11 +375,13 @@ class Host:
     def _drain(self, peer: Peer) -> None:
         """Run the peer's mailboxes dry."""
         queue = self.queue
+        scratch = self._scratch
         while queue:
             context, message, trace, sender = queue.popleft()
             self.trace = trace
             self.handled += 1
-            peer.chain = xxh3_128_digest(encode((peer.chain, context.service, message)))
+            _encode_into((peer.chain, context.service, message), scratch)
+            peer.chain = xxh3_128_digest(scratch)
             self.sender = sender
             if self.observer is not None:
                 self.observer(self.now, peer.number, context.service, peer.number, -1, message)
@@ -434,7 +445,7 @@ class Host:
 
     def _wake(self, peer: Peer) -> None:
         peer.sequence += 1
-        heappush(self._heap, (peer.busy_until, peer.number, WAKE, peer.sequence, None, TRACE_NONE, "wake"))
+        heappush(self.heap, (peer.busy_until, peer.number, WAKE, peer.sequence, None, TRACE_NONE, "wake"))
 
     def _handle(self, peer: Peer, entry: Entry) -> None:
         """Handle an event on a core that is free."""
@@ -442,7 +453,7 @@ class Host:
         if source != number:
             context = peer.entry
         elif sequence in peer.timers:
-            peer.timers.discard(sequence)
+            del peer.timers[sequence]
             context = peer.contexts[extra]
         else:
             return
@@ -462,11 +473,18 @@ class Host:
     # -- what actors do to the world (called by their contexts) -------------------------------------------
 
     def emit(self, peer: Peer, endpoint: int, packet: Packet, trace: bytes) -> None:
-        """A datagram leaves ``peer``; the network says which copies arrive, and when."""
+        """A datagram leaves ``peer`` as soon as its core is done."""
+        if self.deferred is not None:
+            self.deferred.append((self._emit, (endpoint, packet, trace)))
+        else:
+            self._emit(peer, endpoint, packet, trace)
+
+    def _emit(self, peer: Peer, endpoint: int, packet: Packet, trace: bytes) -> None:
+        """The network says which copies arrive, and when."""
         source = peer.number
         route = self._route
         if route is None:
-            home = self.number if endpoint in self._peers else -1
+            home = self.number if 0 <= endpoint < len(self.peers) else -1
         else:
             home = route(endpoint, ENTRY_SERVICE)
         if home < 0 or endpoint == source:
@@ -478,10 +496,10 @@ class Host:
         now = self.now
         ordinal = self.ordinal
         self.ordinal = ordinal + 1
-        for arrival in self._transit(source, endpoint, size, now, ordinal):
+        for arrival in self.transit(source, endpoint, size, now, ordinal):
             peer.sequence = sequence = peer.sequence + 1
             if home == self.number:
-                heappush(self._heap, (arrival, endpoint, source, sequence, now, trace, packet))
+                heappush(self.heap, (arrival, endpoint, source, sequence, now, trace, packet))
             else:
                 outbox = self.outboxes.setdefault(home, [])
                 if self.real_time and len(outbox) >= OUTBOX_SIZE_MAX:
@@ -492,7 +510,7 @@ class Host:
     def arm(self, peer: Peer, timer: int, delay: int, service: str, message: Message, trace: bytes) -> None:
         """A timer starts to run, unless it was cancelled before its handler ended."""
         if timer in peer.timers:
-            heappush(self._heap, (self.now + delay, peer.number, peer.number, timer, service, trace, message))
+            heappush(self.heap, (self.now + delay, peer.number, peer.number, timer, service, trace, message))
 
     def send_away(self, peer: Peer, service: str, message: Message, sender: str) -> None:
         """A message for an actor of the same peer that another host runs."""
@@ -514,7 +532,7 @@ class Host:
     def _home(self, number: int, service: str) -> int:
         if self._route is not None:
             return self._route(number, service)
-        return self.number if number in self._peers else -1
+        return self.number if 0 <= number < len(self.peers) else -1
 
     # -- between hosts ------------------------------------------------------------------------------------
 
@@ -538,7 +556,7 @@ class Host:
             else:
                 self._peer(number)
                 entry = (arrival, number, source, sequence, extra, trace, Packet(origin, data))  # type: ignore[arg-type]
-                heappush(self._heap, entry)
+                heappush(self.heap, entry)
 
     def _take(self, parcel: Parcel) -> None:
         """A message from an actor of the same peer on another host. Hosts do not bring a peer up at one instant."""
@@ -593,11 +611,11 @@ class Host:
     @property
     def running(self) -> int:
         """How many of its peers are up."""
-        return sum(1 for peer in self._peers.values() if peer.contexts)
+        return sum(1 for peer in self.peers if peer is not None and peer.contexts)
 
     def digests(self) -> dict[int, bytes]:
         """Per peer of this host, the hash over every event it handled."""
-        return {number: peer.chain for number, peer in self._peers.items()}
+        return {peer.number: peer.chain for peer in self.peers if peer is not None}
 
     # -- state --------------------------------------------------------------------------------------------
 
@@ -613,14 +631,14 @@ class Host:
             self.bytes_sent,
             [(name, label, n) for (name, label), n in self.counters.items()],
             self.histograms,
-            [self._peer_state(peer) for peer in self._peers.values()],
-            [pack(entry) for entry in sorted(self._heap) if self._alive(entry)],
+            [self._peer_state(peer) for peer in self.peers if peer is not None],
+            [pack(entry) for entry in sorted(self.heap) if self._alive(entry)],
         )
         return encode(state)
 
     def restore(self, data: bytes) -> None:
         """Become the host whose ``to_bytes`` gave ``data``; this one must be new and built with the same arguments."""
-        if self._peers:
+        if self.peers:
             raise LocalError("only a new host can be restored")
         state = decode(data)
         self.now, self.handled = state.now, state.handled
@@ -629,7 +647,7 @@ class Host:
         self.histograms = state.histograms
         for each in state.peers:
             self._restore_peer(each)
-        self._heap = [self._unpack(entry) for entry in state.heap]  # sorted, hence a heap
+        self.heap = [self._unpack(entry) for entry in state.heap]  # sorted, hence a heap
 
     def _peer_state(self, peer: Peer) -> PeerState:
         return PeerState(
@@ -650,7 +668,7 @@ class Host:
     def _restore_peer(self, state: PeerState) -> None:
         peer = self._peer(state.number)
         peer.incarnation, peer.up_since, peer.sequence = state.incarnation, state.up_since, state.sequence
-        peer.chain, peer.timers, peer.busy_until = state.chain, set(state.timers), state.busy_until
+        peer.chain, peer.timers, peer.busy_until = state.chain, dict.fromkeys(state.timers), state.busy_until
         if state.actors:
             setup, classes = self._build(state.number, state.incarnation)
             by_service = {actor.service: actor for actor in classes}
@@ -664,12 +682,12 @@ class Host:
 
     def _alive(self, entry: Entry) -> bool:
         """Whether an entry is no timer that was cancelled or belongs to a dead incarnation."""
-        return entry[1] != entry[2] or entry[3] in self._peers[entry[1]].timers
+        return entry[1] != entry[2] or entry[3] in self._peer(entry[1]).timers
 
     def _unpack(self, packed: Entry) -> Entry:
         time, number, source, sequence, extra, trace, item = packed
         if source == number:
-            item = self._peers[number].contexts[extra].actor.codec().decode(item)
+            item = self._peer(number).contexts[extra].actor.codec().decode(item)
         elif source >= 0:
             item = PACKET.decode(item)
         return time, number, source, sequence, extra, trace, item

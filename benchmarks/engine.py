@@ -86,6 +86,7 @@ class BareActor:
 
 def settle() -> None:
     """Have the collector leave alone what lives as long as the run, as a shard does, too."""
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
 

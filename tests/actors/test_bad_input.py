@@ -119,6 +119,7 @@ class TappedHost(Host):
 
     def __init__(self, attacks: list[Attack]) -> None:
         super().__init__(build, network=Steady())
+        self.alone = False  # so that every datagram is seen by ``emit``
         self.attacks = {attack.step: attack for attack in attacks}
         self.sent: list[int] = []
         """The type of every datagram."""

@@ -260,7 +260,7 @@ def test_a_restored_actor_is_the_saved_one() -> None:
 
 def test_a_node_arms_one_timer() -> None:
     world = World()
-    peer = world.host._peers[3]
+    peer = world.host._peer(3)
     before = len(peer.timers)
     for token in range(5):
         world.tell(3, Find("app", token, bytes(32)))

@@ -204,7 +204,7 @@ def test_what_a_handler_sends_leaves_when_the_core_is_done() -> None:
     host = recorders(2, work, costs={"hash": (2 * MS, MS)})
     host.run(1)
     context_of(host, 0).transmit(1, b"work")
-    host._settle(host._peers[0])
+    host._settle(host._peer(0))
     host.run(NEVER)
     assert recorder(host, 0).seen[1:] == [(10 * MS + 7 * MS + 10 * MS, b"before")]
     assert recorder(host, 1).seen[1:] == [(10 * MS, b"work"), (10 * MS + 7 * MS + MS, Poke())]
@@ -218,7 +218,7 @@ def test_events_wait_for_a_busy_core_in_the_order_of_arrival() -> None:
     host.run(1)
     for source, data in ((1, b"a"), (2, b"b"), (3, b"c")):
         context_of(host, source).transmit(0, data)
-        host._settle(host._peers[source])
+        host._settle(host._peer(source))
     host.run(NEVER)
     assert recorder(host, 0).seen[1:] == [(10 * MS, b"a"), (13 * MS, b"b"), (16 * MS, b"c")]
 
@@ -230,7 +230,7 @@ def test_a_crash_forgets_what_waits_for_the_core() -> None:
     host.run(1)
     for _ in range(5):
         context_of(host, 0).transmit(1, b"x")
-    host._settle(host._peers[0])
+    host._settle(host._peer(0))
     host.run(NEVER)
     assert recorder(host, 1).seen == [(12 * MS, "start")]
 
@@ -240,7 +240,7 @@ def test_the_backlog_of_a_busy_core_is_bounded() -> None:
     host.run(1)
     for _ in range(BACKLOG_SIZE_MAX + 10):
         context_of(host, 0).transmit(1, b"x")
-    host._settle(host._peers[0])
+    host._settle(host._peer(0))
     host.run(20 * MS)
     assert host.counters["packets_dropped", "backlog_full"] == 9
 
@@ -358,4 +358,4 @@ def test_two_handlers_for_one_message_are_refused() -> None:
 def context_of(host: Host, peer: int) -> Context:
     """The context of a peer's recorder, so that a test can act for it."""
     host.trace = TRACE_NONE
-    return host._peers[peer].contexts["limiter"]
+    return host._peer(peer).contexts["limiter"]

@@ -158,7 +158,7 @@ def test_timer_moves_forward_for_an_earlier_deadline_and_stays_one() -> None:
     host.run(111 * SECOND)
     assert news(host, A)[1:] == [DialFailed(identity(3).device_public, B, "timeout")]
     assert host.packets_sent - sent == 4
-    assert len(host._peers[A].timers) == len(host._peers[B].timers) == 1
+    assert len(host._peer(A).timers) == len(host._peer(B).timers) == 1
 
 
 def test_closed_session_is_down_and_the_host_falls_silent() -> None:

@@ -167,7 +167,7 @@ def test_restored_actor_goes_on_where_it_was(stop_s: int) -> None:
     host = Host(lambda peer, incarnation: (setup(operations), (FakeDht, Workload)))
     host.schedule(3, 0)
     host.run(stop_s * S)
-    context = host._peers[3].contexts["workload"]
+    context = host._peer(3).contexts["workload"]
     before = context.actor.to_bytes()
     context.actor = Workload.from_bytes(before, setup(operations))
     assert context.actor.to_bytes() == before
