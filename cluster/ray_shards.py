@@ -14,7 +14,7 @@ from contextlib import suppress
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 # Ray reads these when it is imported. Workers warn about GPUs they do not have unless told not to; and a driver that
 # joins a cluster shows its user's token only in this mode, which clusters without tokens do not mind. Where Ray has
@@ -121,13 +121,21 @@ class ShardActor(Shard):
         return ray.get_runtime_context().get_node_id(), os.getpid()
 
 
+class Place(NamedTuple):
+    """Where Ray put a shard."""
+
+    node: str
+    host: str
+    process: int
+
+
 class RayShards:
     """The shards of a run, on a Ray that is started here, was started by the caller, or is joined at ``address``."""
 
     def __init__(self, scenario: Scenario, address: str | None = None) -> None:
         self._scenario: Final = scenario
         self._actors: list[Any] = []
-        self._places: list[tuple[str, int]] = []
+        self._places: list[Place] = []
         self._own_ray: Final = not ray.is_initialized()
         if self._own_ray:
             start_ray(address, scenario.shards, scenario.plugins)
@@ -142,14 +150,15 @@ class RayShards:
         actor_class = ray.remote(num_cpus=1, max_restarts=0, scheduling_strategy="SPREAD")(ShardActor)
         self._actors = [actor_class.remote(text, number, self.count) for number in range(self.count)]
         addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes()}  # type: ignore[no-untyped-call]
-        self._places = [(addresses[node], process) for node, process in self._ask("where", timeout_s=START_TIMEOUT_S)]
+        where = self._ask("where", timeout_s=START_TIMEOUT_S)
+        self._places = [Place(node, addresses[node], process) for node, process in where]
         self._ask("prepare", self._meeting_places())
 
     def _meeting_places(self) -> list[tuple[str, int]]:
         """Where each shard waits for the others: on loopback if all are on one machine."""
         if self.count == 1:
             return []
-        hosts = [host for host, _ in self._places]
+        hosts = [place.host for place in self._places]
         if len(set(hosts)) == 1:
             hosts = ["127.0.0.1"] * self.count
         places: list[tuple[str, int]] = self._ask("listen", hosts, secrets.token_bytes(32))
@@ -209,5 +218,5 @@ class RayShards:
     def _obituary(self, number: int, error: RayActorError) -> str:
         if not self._places:
             return f"shard {number} died before it was ready: {str(error).strip().splitlines()[-1]}"
-        host, process = self._places[number]
-        return f"shard {number} (process {process} on {host}) died; the run cannot go on without its peers"
+        place = self._places[number]
+        return f"shard {number} (process {place.process} on {place.host}) died; the run cannot go on without its peers"

@@ -197,7 +197,7 @@ def test_a_killed_shard_ends_the_run_and_is_named() -> None:
     shards = RayShards(small(shards=2, peers=60, duration_s=100_000))
     try:
         shards.prepare()
-        processes = [process for _, process in shards._places]
+        processes = [place.process for place in shards._places]
         assert all(map(alive, processes))
         killer = threading.Timer(0.7, os.kill, (processes[1], signal.SIGKILL))
         killer.start()

@@ -31,8 +31,9 @@ def test_shards_are_spread_over_the_nodes_and_a_lost_one_is_named() -> None:
     shards = RayShards(small(shards=2, duration_s=100_000))
     try:
         shards.prepare()
-        (first, _), (second, process) = shards._places
-        assert first != second
+        first, second = shards._places
+        assert first.node != second.node
+        process = second.process
         killer = threading.Timer(0.5, os.kill, (process, signal.SIGKILL))
         killer.start()
         with took_at_most(8), pytest.raises(ShardLostError, match=rf"shard 1 \(process {process} on"):
