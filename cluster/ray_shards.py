@@ -59,6 +59,8 @@ def start_ray(address: str | None, workers: int, plugins: tuple[str, ...] = ()) 
         folders = [str(Path(_folder(plugin)).parent) for plugin in plugins]
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), *folders]))
         cores = max(workers, os.cpu_count() or 1)
+        # Ray warns on the terminal when workers outnumber those that may start at once by three to one.
+        os.environ["RAY_worker_maximum_startup_concurrency"] = str(max(os.cpu_count() or 1, cores // 2))  # noqa: SIM112
         ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
         return
     code = {"py_modules": [_folder(name) for name in (*OUR_PACKAGES, *plugins)]}
