@@ -10,6 +10,7 @@ from typing import ClassVar, Final, Self
 import msgspec
 
 from actors.actor import Actor, handles
+from actors.alarm import Alarm
 from actors.context import Context, Span
 from actors.setup import PeerSetup
 from protocols.admission import Fault
@@ -47,11 +48,13 @@ class Tick(Message, frozen=True, tag="kad.tick"):
     """The machine's deadline has come."""
 
 
+TICK: Final = Tick()
+
+
 class _State(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     version: int
     node: bytes
-    timer: int
-    armed_for: int
+    alarm: Alarm
     joined: Joined | None
     watchers: list[str]
     spans: list[tuple[int, Span]]
@@ -60,15 +63,14 @@ class _State(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 class DhtNode(Actor):
     """One Kademlia node, between ``rpc`` and whoever sends it ``Put``, ``Get`` and ``Find``."""
 
-    __slots__ = ("_armed_for", "_joined", "_setup", "_spans", "_timer", "_watchers", "node")
+    __slots__ = ("_alarm", "_joined", "_setup", "_spans", "_watchers", "node")
 
     service: ClassVar[str] = "dht"
 
     def __init__(self, setup: PeerSetup) -> None:
         self._setup = setup
         self.node = KademliaNode(setup.identity.device_public, setup.kademlia, setup.bootstrap)
-        self._timer = 0  # the one armed timer, 0 if none, and what it is armed for
-        self._armed_for = 0
+        self._alarm = Alarm()
         self._joined: Joined | None = None
         self._watchers: list[str] = []
         self._spans: dict[int, Span] = {}  # of lookups within a trace
@@ -159,7 +161,7 @@ class DhtNode(Actor):
 
     @handles(Tick)
     def tick(self, tick: Tick, ctx: Context) -> None:
-        self._timer = 0
+        self._alarm.rang()
         self._route(self.node.expire(ctx.now), ctx)
 
     # -- inside -------------------------------------------------------------------------------------
@@ -191,7 +193,7 @@ class DhtNode(Actor):
                     for watcher in self._watchers:
                         ctx.send(watcher, output)
                     self._watchers.clear()
-        self._rearm(ctx)
+        self._alarm.set(self.node.deadline(), TICK, ctx)
 
     def _ended(self, lookup: int, purpose: str, hops: int, rpcs: int, ctx: Context, span: Span | None = None) -> None:
         purpose = {"FindDone": "find", "PutDone": "put", "GetDone": "get"}.get(purpose, purpose)
@@ -210,24 +212,13 @@ class DhtNode(Actor):
         if verified:
             ctx.charge("ed25519_verify", verified)
 
-    def _rearm(self, ctx: Context) -> None:
-        """One timer at most. One that fires too early finds nothing due and is armed anew."""
-        deadline = self.node.deadline()
-        if deadline is None or (self._timer and self._armed_for <= deadline):
-            return
-        if self._timer:
-            ctx.cancel(self._timer)
-        self._armed_for = deadline
-        self._timer = ctx.after(max(0, deadline - ctx.now), Tick())
-
     # -- state --------------------------------------------------------------------------------------
 
     def to_bytes(self) -> bytes:
         state = _State(
             STATE_VERSION,
             self.node.to_bytes(),
-            self._timer,
-            self._armed_for,
+            self._alarm,
             self._joined,
             self._watchers,
             list(self._spans.items()),
@@ -242,6 +233,6 @@ class DhtNode(Actor):
         actor = cls.__new__(cls)
         actor._setup = setup
         actor.node = KademliaNode.from_bytes(state.node, setup.kademlia, setup.bootstrap)
-        actor._timer, actor._armed_for = state.timer, state.armed_for
+        actor._alarm = state.alarm
         actor._joined, actor._watchers, actor._spans = state.joined, state.watchers, dict(state.spans)
         return actor

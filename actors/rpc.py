@@ -13,6 +13,7 @@ from typing import ClassVar, Final, Self
 import msgspec
 
 from actors.actor import Actor, handles
+from actors.alarm import Alarm
 from actors.context import TRACE_NONE, Context, Span
 from actors.setup import PeerSetup
 from protocols.admission import Fault, Success
@@ -47,11 +48,13 @@ class Tick(Message, frozen=True, tag="rpc.tick"):
     """The machine's deadline has come."""
 
 
+TICK: Final = Tick()
+
+
 class _State(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     version: int
     machine: bytes
-    timer: int
-    armed_for: int
+    alarm: Alarm
     calls: list[tuple[str, int, Span]]
     serving: list[tuple[int, Span]]
     probes: list[tuple[int, bytes]]
@@ -60,15 +63,14 @@ class _State(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 class RpcActor(Actor):
     """One peer's RPC: our calls and those of others."""
 
-    __slots__ = ("_armed_for", "_calls", "_probes", "_routes", "_serving", "_timer", "rpc")
+    __slots__ = ("_alarm", "_calls", "_probes", "_routes", "_serving", "rpc")
 
     service: ClassVar[str] = "rpc"
 
     def __init__(self, setup: PeerSetup) -> None:
         self.rpc = Rpc(setup.rpc, setup.routes)
         self._routes = setup.routes
-        self._timer = 0  # the one armed timer, 0 if none, and what it is armed for
-        self._armed_for = 0
+        self._alarm = Alarm()
         # Spans of calls within a trace only: most are upkeep, and have none.
         self._calls: dict[tuple[str, int], Span] = {}
         self._serving: dict[int, Span] = {}
@@ -147,7 +149,7 @@ class RpcActor(Actor):
 
     @handles(Tick)
     def tick(self, _: Tick, ctx: Context) -> None:
-        self._timer = 0
+        self._alarm.rang()
         self._route(self.rpc.expire(ctx.now), ctx)
         self._forget_dropped(ctx)
 
@@ -176,7 +178,7 @@ class RpcActor(Actor):
                     ctx.send("sessions", CloseSession(session, reason))
                 case Replayed(outcome=outcome):
                     ctx.count("rpc_replays", 1, outcome)
-        self._rearm(ctx)
+        self._alarm.set(self.rpc.deadline(), TICK, ctx)
 
     def _serve(self, incoming: Incoming, ctx: Context) -> None:
         """The request's own trace continues here, whatever the packet that brought it carried."""
@@ -212,24 +214,12 @@ class RpcActor(Actor):
         for call in [call for call in self._probes if self.rpc.caller(call) is None]:
             del self._probes[call]
 
-    def _rearm(self, ctx: Context) -> None:
-        """One timer at most. One that fires too early finds nothing due and is armed anew."""
-        deadline = self.rpc.deadline()
-        if deadline is None or (self._timer and self._armed_for <= deadline):
-            return
-        if self._timer:
-            ctx.cancel(self._timer)
-        self._armed_for = deadline
-        # The timer is nobody's in particular, so it belongs to no trace.
-        with ctx.traced(TRACE_NONE):
-            self._timer = ctx.after(max(0, deadline - ctx.now), Tick())
-
     # -- state --------------------------------------------------------------------------------------------
 
     def to_bytes(self) -> bytes:
         calls = [(service, token, span) for (service, token), span in self._calls.items()]
         serving, probes = list(self._serving.items()), list(self._probes.items())
-        state = _State(STATE_VERSION, self.rpc.to_bytes(), self._timer, self._armed_for, calls, serving, probes)
+        state = _State(STATE_VERSION, self.rpc.to_bytes(), self._alarm, calls, serving, probes)
         return msgspec.msgpack.encode(state)
 
     @classmethod
@@ -239,7 +229,7 @@ class RpcActor(Actor):
             raise LocalError(f"state version {state.version}, not {STATE_VERSION}")
         actor = cls(setup)
         actor.rpc = Rpc.from_bytes(state.machine, setup.rpc, setup.routes)
-        actor._timer, actor._armed_for = state.timer, state.armed_for
+        actor._alarm = state.alarm
         actor._calls = {(service, token): span for service, token, span in state.calls}
         actor._serving, actor._probes = dict(state.serving), dict(state.probes)
         return actor

@@ -12,6 +12,7 @@ from typing import ClassVar, Final, Self
 import msgspec
 
 from actors.actor import Actor, handles
+from actors.alarm import Alarm
 from actors.context import Context, Span
 from actors.setup import PeerSetup
 from protocols.errors import LocalError
@@ -37,17 +38,19 @@ class Tick(Message, frozen=True, tag="session.tick"):
     """The deadline of the sessions has come, or would have if nothing had happened since."""
 
 
+TICK: Final = Tick()
+
+
 class SessionManager(Actor):
     """Hosts the ``Sessions`` of a peer."""
 
-    __slots__ = ("_dials", "_sessions", "_timer", "_timer_at")
+    __slots__ = ("_alarm", "_dials", "_sessions")
 
     service: ClassVar[str] = "sessions"
 
     def __init__(self, setup: PeerSetup) -> None:
         self._sessions = Sessions(setup.identity, setup.sessions, setup.aead)
-        self._timer = 0
-        self._timer_at = 0
+        self._alarm = Alarm()
         self._dials: dict[bytes, Span] = {}  # of sampled dials, by device, until they end
 
     @property
@@ -98,7 +101,7 @@ class SessionManager(Actor):
 
     @handles(Tick)
     def tick(self, _: Tick, ctx: Context) -> None:
-        self._timer = 0
+        self._alarm.rang()
         work = self._work()
         outputs = self._sessions.expire(ctx.now, ctx.entropy)
         self._charge(work, ctx)
@@ -121,7 +124,7 @@ class SessionManager(Actor):
                     outcome = "ok" if isinstance(output, SessionUp) else output.reason
                     ctx.finish(self._dials.pop(output.device, None), outcome=outcome)
                 ctx.send("rpc", output)
-        self._arm(ctx)
+        self._alarm.set(self._sessions.deadline(), TICK, ctx)
 
     def _work(self) -> tuple[int, int]:
         return self._sessions.exchanges, self._sessions.verifications
@@ -133,27 +136,17 @@ class SessionManager(Actor):
             if after[1] != before[1]:
                 ctx.charge("ed25519_verify", after[1] - before[1])
 
-    def _arm(self, ctx: Context) -> None:
-        """Keep one timer that fires no later than the deadline; firing early costs less than moving it each time."""
-        deadline = self._sessions.deadline()
-        if deadline is None or (self._timer and self._timer_at <= deadline):
-            return
-        if self._timer:
-            ctx.cancel(self._timer)
-        self._timer_at = deadline
-        self._timer = ctx.after(max(0, deadline - ctx.now), Tick())
-
     def to_bytes(self) -> bytes:
-        saved = (STATE_VERSION, self._timer, self._timer_at, self._sessions.to_bytes(), self._dials)
+        saved = (STATE_VERSION, self._alarm, self._sessions.to_bytes(), self._dials)
         return msgspec.msgpack.encode(saved)
 
     @classmethod
     def from_bytes(cls, data: bytes, setup: PeerSetup) -> Self:
-        state = msgspec.msgpack.decode(data, type=tuple[int, int, int, bytes, dict[bytes, Span]])
-        version, timer, timer_at, sessions, dials = state
+        state = msgspec.msgpack.decode(data, type=tuple[int, Alarm, bytes, dict[bytes, Span]])
+        version, alarm, sessions, dials = state
         if version != STATE_VERSION:
             raise LocalError(f"a session manager's state of version {version}, not {STATE_VERSION}")
         actor = cls(setup)
         actor._sessions = Sessions.from_bytes(sessions, setup.identity, setup.sessions, setup.aead)
-        actor._timer, actor._timer_at, actor._dials = timer, timer_at, dials
+        actor._alarm, actor._dials = alarm, dials
         return actor

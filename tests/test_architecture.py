@@ -19,6 +19,7 @@ EXCEPTIONS: Final = {
 
 COVERED_ELSEWHERE: Final = {
     "actors/actor.py": "actors/test_host.py",
+    "actors/checkpoint.py": "actors/test_host.py",
     "actors/context.py": "actors/test_host.py",
     "actors/peer.py": "cluster/test_simulation.py",
     "actors/setup.py": "cluster/test_simulation.py",
