@@ -39,7 +39,10 @@ def rows(name: str, quick: bool) -> Iterator[Row]:
     command = [sys.executable, "-m", f"benchmarks.{name}", *(["--quick"] if quick else [])]
     with subprocess.Popen(command, cwd=FOLDER.parent, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout or ():
-            yield json.loads(line)
+            if line.startswith("{"):
+                yield json.loads(line)
+            else:
+                print(line, end="", file=sys.stderr)  # Ray says what it has to say on its driver's standard output
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
 
