@@ -184,7 +184,6 @@ class Host:
         "queue",
         "real_time",
         "sampled_below",
-        "sampled_below",
         "seed",
         "sender",
         "spans",

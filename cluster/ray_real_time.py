@@ -10,7 +10,7 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from cluster.exchange import ShardLostError
-from cluster.ray_shards import start_ray
+from cluster.ray_shards import release, start_ray
 from cluster.real_time import LEAD_NS, Layout, RealTimeShard
 from cluster.scenario import Scenario
 from cluster.shard import Report, decode_report, encode_report
@@ -77,12 +77,7 @@ class RayRealTime:
         await self._gather(self._run)
 
     def close(self) -> None:
-        for actor in self._actors:
-            with suppress(Exception):
-                ray.kill(actor)
-        self._actors = []
-        if self._own_ray:
-            ray.shutdown()
+        release(self._actors, self._own_ray)
 
     async def _all(self, method: str, *arguments: Any) -> list[Any]:
         return await self._gather([getattr(actor, method).remote(*arguments) for actor in self._actors])

@@ -106,6 +106,16 @@ def _check_nodes() -> None:
             )
 
 
+def release(actors: list[Any], own_ray: bool) -> None:
+    """End these actors, whatever state they are in, and the Ray that was started for them."""
+    for actor in actors:
+        with suppress(Exception):
+            ray.kill(actor)
+    actors.clear()
+    if own_ray:
+        ray.shutdown()
+
+
 def _folder(module: str) -> str:
     """Where the top-level package or module of ``module`` is, for Ray to carry to the workers."""
     spec = find_spec(module.partition(".")[0])
@@ -176,12 +186,7 @@ class RayShards:
         return family_memory()
 
     def close(self) -> None:
-        for actor in self._actors:
-            with suppress(Exception):
-                ray.kill(actor)
-        self._actors = []
-        if self._own_ray:
-            ray.shutdown()
+        release(self._actors, self._own_ray)
 
     def _ask(self, method: str, *arguments: Any, timeout_s: float | None = None) -> list[Any]:
         """The answers of all shards, in their order; the first failure ends the wait.

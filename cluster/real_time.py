@@ -29,7 +29,7 @@ from cluster.population import Population, SimulatedSetup
 from cluster.registry import WORKLOADS
 from cluster.scenario import Scenario
 from cluster.sections import NS_PER_S
-from cluster.shard import TICK_NS, Report, kept
+from cluster.shard import TICK_NS, Report, kept, totals
 from cluster.simulation import Outcome, Progress, Sample
 from cluster.world import World
 
@@ -176,14 +176,7 @@ class RealTimeShard:
         """What happened since the last report."""
         host = self._host
         counts_peers = self._layout.counts_peers(self._number)
-        counters = [
-            (name, label, n)
-            for (name, label), n in sorted(host.counters.items())
-            if counts_peers or name not in ONCE_PER_PEER
-        ]
-        counters += [("packets_sent", "", host.packets_sent), ("bytes_sent", "", host.bytes_sent)]
-        if self._network is not None:
-            counters += [("packets_dropped", reason, n) for reason, n in self._network.drops.items() if n]
+        counters = [each for each in totals(host, self._network) if counts_peers or each[0] not in ONCE_PER_PEER]
         now = min(self._clock(), self._scenario.duration_ns)
         report = Report(
             self._number,

@@ -25,7 +25,6 @@ from protocols.messages import encode
 TICK_NS: Final = 10_000_000_000
 """Between two rows of the series: ten seconds of virtual time."""
 
-
 PHI: Final = 0.6180339887498949
 """Multiples of the golden ratio spread evenly over the unit interval, so any share of the peers is a fair one."""
 
@@ -109,15 +108,12 @@ class Shard:
     def report(self, now: int) -> Report:
         host = self._host
         share = self._scheduler.share
-        counters = [(name, label, n) for (name, label), n in sorted(host.counters.items())]
-        counters += [("packets_sent", "", host.packets_sent), ("bytes_sent", "", host.bytes_sent)]
-        counters += [("packets_dropped", reason, n) for reason, n in self._network.drops.items() if n]
         report = Report(
             self._number,
             now,
             host.handled,
             host.running,
-            counters,
+            totals(host, self._network),
             host.histograms,
             kept(host.events, self._scenario.telemetry.events),
             host.spans,
@@ -137,6 +133,14 @@ class Shard:
         """Leave the run."""
         if self._exchange is not None:
             self._exchange.close()
+
+
+def totals(host: Host, network: Network | None) -> list[tuple[str, str, int]]:
+    """Every counter of a host and of its copy of the network: name, label, running total."""
+    counters = [(name, label, n) for (name, label), n in sorted(host.counters.items())]
+    counters += [("packets_sent", "", host.packets_sent), ("bytes_sent", "", host.bytes_sent)]
+    drops = {} if network is None else network.drops
+    return counters + [("packets_dropped", reason, n) for reason, n in drops.items() if n]
 
 
 def kept(events: list[EventRow], share: float) -> list[EventRow]:
