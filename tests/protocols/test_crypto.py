@@ -12,12 +12,16 @@ from protocols.crypto import (
     BLAKE2B,
     BLAKE2S,
     SHA256,
+    SHA384,
     SHA512,
     CryptoError,
     Hash,
     Secret,
     aes_gcm,
     chacha20_poly1305,
+    ed448_public,
+    ed448_sign,
+    ed448_verify,
     ed25519_public,
     ed25519_sign,
     ed25519_verify,
@@ -30,7 +34,7 @@ from protocols.crypto import (
 from protocols.errors import LocalError
 from tests.vectors import vectors
 
-HASHES = (SHA256, SHA512, BLAKE2S, BLAKE2B)
+HASHES = (SHA256, SHA384, SHA512, BLAKE2S, BLAKE2B)
 
 
 def wycheproof(name: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
@@ -91,6 +95,7 @@ def test_hkdf_agrees_with_wycheproof() -> None:
 @given(st.sampled_from(HASHES), st.binary(max_size=200), st.binary(max_size=200))
 def test_hmac_is_the_standard_library_s(hash: Hash, key: bytes, data: bytes) -> None:
     assert hash.hmac(key, data) == hmac.digest(key, data, hash.name.lower())
+    assert hash.hmac_twice(key, data, b"") == (hash.hmac(key, data), hash.hmac(key, b""))
     assert hash.digest(data) == hashlib.new(hash.name.lower(), data).digest()
 
 
@@ -118,6 +123,26 @@ def test_small_order_ed25519_key_verifies_nothing() -> None:
     assert not ed25519_verify(identity, b"anything", identity + bytes(32))
 
 
+def test_ed448_agrees_with_rfc_8032() -> None:
+    """§7.4, "1 octet"."""
+    seed = bytes.fromhex(
+        "c4eab05d357007c632f3dbb48489924d552b08fe0c353a0d4a1f00acda2c463afbea67c5e8d2877c5e3bc397a659949ef8021e954e0a12274e"
+    )
+    public = bytes.fromhex(
+        "43ba28f430cdff456ae531545f7ecd0ac834a55d9358c0372bfa0c6c6798c0866aea01eb00742802b8438ea4cb82169c235160627b4c3a9480"
+    )
+    signature = bytes.fromhex(
+        "26b8f91727bd62897af15e41eb43c377efb9c610d48f2335cb0bd0087810f4352541b143c4b981b7e18f62de8ccdf633fc1bf037ab7cd77980"
+        "5e0dbcc0aae1cbcee1afb2e027df36bc04dcecbf154336c19f0af7e0a6472905e799f1953d2a0ff3348ab21aa4adafd1d234441cf807c03a00"
+    )
+    assert ed448_public(seed) == public
+    assert ed448_sign(seed, b"\3") == signature
+    assert ed448_verify(public, b"\3", signature)
+    assert not ed448_verify(public, b"\4", signature)
+    assert not ed448_verify(public[:-1], b"\3", signature)
+    assert not ed448_verify(public, b"\3", signature + b"\0")
+
+
 @given(st.binary(min_size=56, max_size=56), st.binary(min_size=56, max_size=56))
 def test_x448_agrees_between_two_sides(ours: bytes, theirs: bytes) -> None:
     assert x448(ours, x448_public(theirs)) == x448(theirs, x448_public(ours))
@@ -140,6 +165,8 @@ def test_misshapen_keys_of_our_own_are_local_errors() -> None:
         x448_public(bytes(32))
     with pytest.raises(LocalError):
         ed25519_sign(bytes(31), bytes(32), b"")
+    with pytest.raises(LocalError):
+        ed448_sign(bytes(56), b"")
     with pytest.raises(LocalError):
         chacha20_poly1305(bytes(16))
     with pytest.raises(LocalError):
