@@ -1,0 +1,147 @@
+"""What a group writes down: one small record for each thing that happened, and now and then the whole.
+
+A record says what changed and is as large as that: a few dozen bytes for a message sent or received, the commit
+and our share of its secrets for a staged epoch, never the tree. ``Group.replay`` applies records to the state
+that they were written after. They hold secrets: whoever stores them seals them, under a key that is destroyed
+with the epoch they belong to.
+"""
+
+from typing import Annotated, Final
+
+import msgspec
+
+from protocols.messages import Codec, Message, Uint64
+
+Bytes = Annotated[bytes, msgspec.Meta(max_length=64 * 1024 * 1024)]
+Name = Annotated[bytes, msgspec.Meta(max_length=64)]
+"""An epoch's authenticator, or a commit's id."""
+PrivateKey = Annotated[bytes, msgspec.Meta(max_length=256)]
+"""66 bytes over P-521."""
+
+STATE_SIZE_MAX: Final = 1024 * 1024 * 1024
+"""A stored group: the trees of its kept epochs, at most."""
+
+VERSION: Final = 1
+
+
+class MessageSent(Message, frozen=True, gc=False, tag="mls.sent"):
+    """We sent a message, and shall know it when it comes back."""
+
+    epoch: Name
+    echo: Name
+
+
+class MessageReceived(Message, frozen=True, gc=False, tag="mls.received"):
+    """The key of somebody's application message was used."""
+
+    epoch: Name
+    position: Name
+
+
+class ProposalKept(Message, frozen=True, gc=False, tag="mls.proposal"):
+    """A proposal that a commit may refer to; if it updates our leaf, with the private keys of that."""
+
+    epoch: Name
+    authenticated: Bytes
+    position: Name = b""
+    encryption_private: PrivateKey = b""
+    signature_private: PrivateKey = b""
+
+    def __repr__(self) -> str:
+        return "ProposalKept(...)"
+
+
+class CommitKept(Message, frozen=True, gc=False, tag="mls.commit"):
+    """A commit that was verified: if it was private, it cannot be opened again."""
+
+    epoch: Name
+    authenticated: Bytes
+    position: Name = b""
+
+
+class CommitStaged(Message, frozen=True, gc=False, tag="mls.staged"):
+    """What only we know of the epoch that a commit leads to; the rest follows from the commit."""
+
+    epoch: Name
+    authenticated: Bytes
+    own: bool
+    message: Bytes
+    """Of our own: what to send, byte for byte, as often as it takes."""
+    welcomes: Annotated[tuple[tuple[tuple[int, ...], bytes], ...], msgspec.Meta(max_length=2**20)]
+    secrets: Bytes
+    keys: Bytes
+    private: Bytes
+    signature_private: PrivateKey
+
+    def __repr__(self) -> str:
+        return "CommitStaged(...)"
+
+
+class EpochAdopted(Message, frozen=True, gc=False, tag="mls.adopted"):
+    """The group moved on, or we were removed from it."""
+
+    epoch: Name
+    commit: Name
+    now: Uint64
+
+
+class EpochReturned(Message, frozen=True, gc=False, tag="mls.returned"):
+    """The group went back to an epoch that was kept."""
+
+    epoch: Name
+
+
+class EpochsDropped(Message, frozen=True, gc=False, tag="mls.dropped"):
+    """These are over: their secrets are erased."""
+
+    epochs: Annotated[tuple[Name, ...], msgspec.Meta(max_length=1024)]
+
+
+class KeptState(Message, frozen=True, gc=False, tag="mls.kept"):
+    """One kept epoch, whole."""
+
+    epoch: Bytes
+    keys: Bytes
+    parent: Name
+    since: Uint64
+    echoes: Annotated[tuple[Name, ...], msgspec.Meta(max_length=2**16)]
+    proposals: Annotated[tuple[ProposalKept, ...], msgspec.Meta(max_length=2**16)]
+    commits: Annotated[tuple[CommitKept, ...], msgspec.Meta(max_length=2**16)]
+    staged: Annotated[tuple[CommitStaged, ...], msgspec.Meta(max_length=2**16)]
+
+    def __repr__(self) -> str:
+        return "KeptState(...)"
+
+
+class GroupState(Message, frozen=True, gc=False, tag="mls.group"):
+    """A group, whole."""
+
+    version: int
+    current: Name
+    removed: bool
+    kept: Annotated[tuple[KeptState, ...], msgspec.Meta(max_length=1024)]
+
+
+Record = (
+    MessageSent
+    | MessageReceived
+    | ProposalKept
+    | CommitKept
+    | CommitStaged
+    | EpochAdopted
+    | EpochReturned
+    | EpochsDropped
+)
+
+RECORDS: Final[Codec[Message]] = Codec(
+    MessageSent,
+    MessageReceived,
+    ProposalKept,
+    CommitKept,
+    CommitStaged,
+    EpochAdopted,
+    EpochReturned,
+    EpochsDropped,
+    size_max=STATE_SIZE_MAX,
+)
+STATES: Final[Codec[Message]] = Codec(GroupState, size_max=STATE_SIZE_MAX)
