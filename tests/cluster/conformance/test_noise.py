@@ -1,14 +1,10 @@
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cluster import conformance
-from cluster.conformance import Kind, MismatchError, register, run_files
-from protocols.errors import LocalError
 from protocols.noise.suite import protocol
+from tests.cluster.conformance.documents import run
 from tests.protocols.noise.pair import XX, key, side
 from tests.vectors import vectors
 
@@ -23,14 +19,8 @@ def few() -> list[dict[str, Any]]:
     return cases[::100]
 
 
-def write(folder: Path, document: object) -> Path:
-    path = folder / "renamed.txt"
-    path.write_text(document if isinstance(document, str) else json.dumps(document))
-    return path
-
-
 def test_file_is_known_by_its_shape_whatever_its_name(tmp_path: Path, few: list[dict[str, Any]]) -> None:
-    [result] = run_files([write(tmp_path, {"vectors": few})])
+    result = run(tmp_path, {"vectors": few})
     assert (result.kind, result.passed, result.total) == ("Noise", len(few), len(few))
 
 
@@ -41,7 +31,7 @@ def test_flipped_byte_in_a_vector_is_reported_with_its_case(
     for message in range(len(few[2]["messages"])):
         text = few[2]["messages"][message][field]
         few[2]["messages"][message][field] = f"{int(text[:2], 16) ^ 1:02x}" + text[2:]
-        [result] = run_files([write(tmp_path, {"vectors": few})])
+        result = run(tmp_path, {"vectors": few})
         few[2]["messages"][message][field] = text
         [failure] = result.failed
         assert failure.case == f"2: {few[2]['protocol_name']}"
@@ -51,7 +41,7 @@ def test_flipped_byte_in_a_vector_is_reported_with_its_case(
 
 def test_wrong_handshake_hash_fails(tmp_path: Path, few: list[dict[str, Any]]) -> None:
     few[0]["handshake_hash"] = "00" * 32
-    [result] = run_files([write(tmp_path, {"vectors": few})])
+    result = run(tmp_path, {"vectors": few})
     assert "handshake hash" in result.failed[0].reason
 
 
@@ -59,7 +49,7 @@ def test_case_without_enough_messages_fails(tmp_path: Path, few: list[dict[str, 
     few[-1]["messages"] = []
     few[-2]["messages"] = [{"payload": "zz"}]
     few[-3]["init_ephemeral"] = "00"
-    [result] = run_files([write(tmp_path, {"vectors": few})])
+    result = run(tmp_path, {"vectors": few})
     assert len(result.failed) == 3
 
 
@@ -68,7 +58,7 @@ def test_case_that_asks_for_other_algorithms_is_unsupported_not_passed(
 ) -> None:
     few[1]["protocol_name"] = "Noise_XXhfs_25519+NewHope_ChaChaPoly_SHA256"
     few[2]["protocol_name"] = "NoisePSK_XX_25519_ChaChaPoly_SHA256"
-    [result] = run_files([write(tmp_path, {"vectors": few})])
+    result = run(tmp_path, {"vectors": few})
     assert [case.reason.split(":")[0] for case in result.unsupported] == ["unknown_modifier", "malformed_name"]
     assert (result.passed, result.failed) == (len(few) - 2, ())
 
@@ -106,7 +96,7 @@ def test_fallback_case_is_run_by_either_naming(tmp_path: Path) -> None:
     by_fallback = fallback_case()
     by_first = {key: value for key, value in by_fallback.items() if key not in ("name", "pattern")}
     by_first |= {"protocol_name": IK, "fallback_pattern": "XXfallback"}
-    [result] = run_files([write(tmp_path, {"vectors": [by_fallback, by_first]})])
+    result = run(tmp_path, {"vectors": [by_fallback, by_first]})
     assert (result.passed, result.failed) == (2, ())
 
 
@@ -115,42 +105,8 @@ def test_fallback_case_whose_first_message_can_be_read_fails(tmp_path: Path) -> 
     suite = protocol(IK)
     case["init_remote_static"] = suite.dh.public(key("responders", 32)).hex()
     case["messages"][0]["ciphertext"] = side(suite, initiator=True, prologue=b"").write_message(b"\0").hex()
-    [result] = run_files([write(tmp_path, {"vectors": [case]})])
+    result = run(tmp_path, {"vectors": [case]})
     assert "nothing to fall back from" in result.failed[0].reason
-
-
-@pytest.mark.parametrize("document", ["", "{", "[]", '{"vectors": []}', '{"vectors": [1]}', "[" * 100000])
-def test_file_that_is_no_vector_file_is_one_local_error_that_names_it(tmp_path: Path, document: str) -> None:
-    path = write(tmp_path, document)
-    with pytest.raises(LocalError, match=r"renamed\.txt"):
-        run_files([path])
-
-
-def test_missing_file_or_folder_is_refused_before_anything_runs(
-    tmp_path: Path, few: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(conformance, "_run_file", lambda *_: pytest.fail("ran a file"))
-    for bad in (tmp_path / "absent.json", tmp_path):
-        with pytest.raises(LocalError, match=bad.name):
-            run_files([write(tmp_path, {"vectors": few}), bad])
-
-
-def test_a_new_kind_is_one_registration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conformance, "_KINDS", dict(conformance._KINDS))
-
-    def cases(document: Any) -> Iterator[tuple[str, Any]]:
-        return ((str(number), number) for number in document["even"])
-
-    def run(case: Any) -> None:
-        if case % 2:
-            raise MismatchError("odd")
-
-    kind = Kind("even", lambda document: "even" in document, cases, run)
-    register(kind)
-    with pytest.raises(LocalError, match="even"):
-        register(kind)
-    [result] = run_files([write(tmp_path, {"even": [0, 1, 2]})])
-    assert (result.kind, result.passed, [case.case for case in result.failed]) == ("even", 2, ["1"])
 
 
 def test_unneeded_keys_of_a_case_are_left_out(tmp_path: Path, few: list[dict[str, Any]]) -> None:
@@ -158,5 +114,5 @@ def test_unneeded_keys_of_a_case_are_left_out(tmp_path: Path, few: list[dict[str
         case for case in vectors("noise/cacophony.json")["vectors"] if case["protocol_name"] == XX.replace("XX", "NN")
     ]
     plain |= {"init_static": "11" * 32, "resp_static": "22" * 32}
-    [result] = run_files([write(tmp_path, {"vectors": [plain]})])
+    result = run(tmp_path, {"vectors": [plain]})
     assert result.passed == 1
