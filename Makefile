@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test check campaign bench clean
+.PHONY: install demo test check campaign fuzz bench clean
 
 install: $(STAMP)
 
@@ -26,6 +26,10 @@ test: check
 
 campaign: install
 	$(BIN)/pytest -m campaign
+
+fuzz: install
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz decoder group state
 
 bench: install
 	$(BIN)/python -m benchmarks
