@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from nacl.bindings import crypto_scalarmult, crypto_scalarmult_base
 
-from benchmarks.peers.mls import Missing, Peer, peers
+from benchmarks.peers.mls import Missing, Peer, one_core, peers
 from benchmarks.rows import OURS, Row, interleaved, key, main, rounded, row, skipped, time_us, traced_bytes
 from protocols.crypto import SHA256, aes_gcm
 from protocols.mls.client import KeyPackageBundle, default_capabilities, lifetime_from, new_key_package
@@ -89,7 +89,9 @@ def run(quick: bool) -> Iterator[Row]:
             ours = Ours(n)
             yield from _let_in(others, n)
             for operation in OPERATIONS:
-                yield _timed(operation, n, ours, others, 1 if quick else _rounds(n))
+                with one_core():
+                    line = _timed(operation, n, ours, others, 1 if quick else _rounds(n))
+                yield line
             for operation in STORED:
                 yield _sized(operation, n, ours, others)
             if n > 2:
@@ -123,8 +125,8 @@ def _timed(operation: str, n: int, ours: "Ours", others: list[Peer], rounds: int
         more["bytes"] = ours.sizes[operation]
     if natives:
         more["native_ratio"] = rounded(median(figures[OURS]) / min(natives))
-    found_row = row("mls", f"{operation}, {n:,}", "us", figures, beside=fastest, **more)
-    return found_row if managed else found_row | {"ratio": None}
+    result = row("mls", f"{operation}, {n:,}", "us", figures, beside=fastest, **more)
+    return result if managed else result | {"ratio": None}
 
 
 def _asked(peer: Peer, operation: str, n: int) -> float:

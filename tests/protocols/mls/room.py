@@ -16,6 +16,7 @@ import pytest
 from protocols.mls.client import KeyPackageBundle, default_capabilities, new_key_package
 from protocols.mls.commit import Commit
 from protocols.mls.epoch import Epoch
+from protocols.mls.errors import MlsError
 from protocols.mls.extensions import Extensions
 from protocols.mls.framing import (
     ApplicationData,
@@ -40,7 +41,7 @@ from protocols.mls.ratchets import MessageKey
 from protocols.mls.staging import StagedCommit
 from protocols.mls.suite import SUITES, CipherSuite, Entropy
 from protocols.mls.welcome import Welcome
-from tests.protocols.mls.kit import Client, client
+from tests.protocols.mls.kit import Client, broken, client
 from tests.protocols.mls.trees import FOREVER, counting_entropy
 
 SUITE = SUITES[1]
@@ -199,9 +200,6 @@ def untouched(*groups: Group) -> Iterator[None]:
 @contextmanager
 def refuses(group: Group, rule: str) -> Iterator[None]:
     """What follows is refused by this rule, and leaves the group as it was."""
-    from protocols.mls.errors import MlsError
-    from tests.protocols.mls.kit import broken
-
     with untouched(group), pytest.raises(MlsError) as caught:
         yield
     assert caught.value.reason == rule, str(caught.value)
@@ -254,6 +252,11 @@ def key_of(author: Group, leaf: int, body: Content, generation: int) -> MessageK
 def altered(authenticated: AuthenticatedContent, **changes: Any) -> AuthenticatedContent:
     """With another signature or confirmation tag, which the signature does not cover."""
     return msgspec.structs.replace(authenticated, auth=msgspec.structs.replace(authenticated.auth, **changes))
+
+
+def external(commit: StagedCommit) -> bytes:
+    """An external commit on its way to the members."""
+    return encode_message(PublicMessage(commit.authenticated.content, commit.authenticated.auth))
 
 
 def text(data: bytes) -> ApplicationData:

@@ -252,10 +252,12 @@ def test_own_proposals_that_cannot_be_committed_leave_the_right_to_commit(room: 
 def test_misuse_is_ours_and_changes_nothing(room: Room) -> None:
     ada = room["ada"]
     foreign = Room.of("ada", "eve").make("ada").commit
+    staged = room.stage("ada", room.make("bob").message)
     leaf = ada.current.own_leaf_node
     calls: list[Callable[[], object]] = [
         lambda: ada.adopt(foreign, now_ns=NOW_NS),
         lambda: ada.message_of(foreign),
+        lambda: ada.message_of(staged),
         lambda: ada.return_to(bytes(32)),
         lambda: ada.epoch(bytes(32)),
         lambda: ada.propose(Update(leaf), entropy=room.entropy),
