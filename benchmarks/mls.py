@@ -31,19 +31,21 @@ from protocols.mls.credentials import BasicCredential
 from protocols.mls.epoch import Epoch, entered, take_message_keys
 from protocols.mls.founding import found
 from protocols.mls.framing import member
-from protocols.mls.group import Group, OwnCommit, Services
+from protocols.mls.group import Group
 from protocols.mls.group_context import GroupContext
 from protocols.mls.joining import stage_welcome
 from protocols.mls.key_package import MLS_1_0, KeyPackage
 from protocols.mls.key_schedule import confirmation_tag, derived_secrets
 from protocols.mls.leaf_node import LEAF_NODE_LABEL, LeafIndex
 from protocols.mls.message import encode_message, parse
+from protocols.mls.message_keys import MessageKeys
 from protocols.mls.opening import VerifiedCommit
+from protocols.mls.outcomes import OwnCommit
 from protocols.mls.proposal_rules import SentProposal
 from protocols.mls.proposals import Add, Remove
 from protocols.mls.protection import no_padding
-from protocols.mls.secret_tree import MessageKeys
 from protocols.mls.send_ledger import SendLedger
+from protocols.mls.services import Services
 from protocols.mls.staging import Checks
 from protocols.mls.suite import cipher_suite
 from protocols.mls.tree_private import TreePrivate

@@ -14,7 +14,7 @@ from typing import Any, Final
 from cluster.conformance.registry import Kind, MismatchError, expect_equal, register
 from cluster.conformance.shapes import cases_with, numbered, octets, suite_of
 from protocols.mls.client import KeyPackageBundle
-from protocols.mls.group import Group, Retention, Services
+from protocols.mls.group import Group
 from protocols.mls.joining import Origin, open_welcome, stage_welcome
 from protocols.mls.key_package import KeyPackage
 from protocols.mls.message import parse
@@ -22,6 +22,7 @@ from protocols.mls.opening import VerifiedCommit, VerifiedProposal
 from protocols.mls.policy import Policy
 from protocols.mls.psk import PreSharedKeyId, ResumptionPsk
 from protocols.mls.ratchet_tree import RatchetTree
+from protocols.mls.services import Retention, Services
 from protocols.mls.staging import Checks
 from protocols.mls.suite import CipherSuite
 from protocols.mls.welcome import GROUP_INFO_LABEL, Welcome
@@ -121,7 +122,7 @@ def _joined(case: _Case, past: _Past) -> Group:
         origins=past.origin,
         checks=Checks(policy=CREDULOUS),
     )
-    services = Services(policy=CREDULOUS, psks=psks, origins=past.origin, check_lifetimes=False)
+    services = Services(policy=CREDULOUS, psks=psks, origins=past.origin)
     return Group.join(joined, now_ns=0, services=services, retention=FOREVER)
 
 

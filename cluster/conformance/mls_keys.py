@@ -30,6 +30,7 @@ from protocols.mls.key_schedule import (
     welcome_secret,
 )
 from protocols.mls.message import encode_message, parse
+from protocols.mls.message_keys import MessageKeys
 from protocols.mls.proposals import read_proposal
 from protocols.mls.protection import (
     buckets,
@@ -42,7 +43,7 @@ from protocols.mls.protection import (
     verify_content,
 )
 from protocols.mls.psk import ExternalPsk, psk_secret
-from protocols.mls.secret_tree import MessageKeys, Ratchet
+from protocols.mls.ratchets import Ratchet
 from protocols.mls.suite import CipherSuite
 from protocols.mls.transcript import confirmed_transcript_hash, interim_transcript_hash
 

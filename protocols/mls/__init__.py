@@ -13,7 +13,7 @@ section    modules
 6          ``framing`` and ``message``, the structures; ``protection``, the cryptography; ``opening``, who said it
 7.4-7.6    ``update_path``, ``treekem``, ``tree_private``
 8          ``group_context``, ``key_schedule``, ``transcript``, ``psk``
-9          ``secret_tree``, ``ratchets``; ``send_ledger``, which is ours: positions that never go back
+9          ``secret_tree``, ``ratchets``, ``message_keys``; and ours, ``send_ledger``: positions that never go back
 10         ``key_package``, ``client``, ``validation``
 11         ``founding``: new groups, reinitialised ones, branches
 12.1-12.3  ``proposals``; ``proposal_rules``, ``proposal_list``, ``proposal_selection``, ``fresh_leaves``; ``policy``
@@ -22,8 +22,9 @@ section    modules
 =========  ======================================================================================================
 
 Beyond the RFC: ``evidence`` proves that a member forked the group; ``kept``, ``records`` and ``storing`` are what a
-group remembers and writes down; ``chunks`` spreads public-key work over threads, if the caller has any. ``rules`` lists
-every rule whose breach is refused, by the identifier that the error has as its ``reason``.
+group remembers and writes down, ``services`` and ``outcomes`` what it asks for and answers; ``chunks`` spreads
+public-key work over threads, if the caller has any. ``rules`` lists every rule whose breach is refused, by the
+identifier that the error has as its ``reason``.
 
 Entropy and time are arguments. Suites whose KEM draws its own entropy say so (``CipherSuite.deterministic``).
 """
@@ -35,12 +36,13 @@ from protocols.mls.errors import MlsError
 from protocols.mls.evidence import ForkEvidence
 from protocols.mls.external import external_message, make_external_commit, propose_from_outside, propose_oneself
 from protocols.mls.founding import branch, reinitialise
-from protocols.mls.group import Group, Retention, Services
+from protocols.mls.group import Group
 from protocols.mls.joining import stage_welcome
 from protocols.mls.message import encode_message, parse
 from protocols.mls.policy import Policy
 from protocols.mls.proposals import Add, GroupContextExtensions, PreSharedKey, ReInit, Remove
 from protocols.mls.send_ledger import SendLedger
+from protocols.mls.services import Retention, Services
 from protocols.mls.staging import Checks, MissingProposalsError
 from protocols.mls.suite import SUITES, cipher_suite
 

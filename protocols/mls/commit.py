@@ -1,5 +1,10 @@
-"""Commits (RFC 9420 §12.4): a list of proposals, by value or by reference, and fresh keys."""
+"""Commits (RFC 9420 §12.4): a list of proposals, by value or by reference, and fresh keys.
 
+The encoding of a commit is asked for again and again: for its signature, the transcript, its id and its record. On a
+blank tree it is as large as the group, so a commit remembers it, and one that was read has it from the start.
+"""
+
+from functools import cached_property
 from typing import TypeAlias
 
 import msgspec
@@ -19,17 +24,25 @@ class ProposalRef(msgspec.Struct, frozen=True, gc=False):
 ProposalOrRef: TypeAlias = Proposal | ProposalRef
 
 
-class Commit(msgspec.Struct, frozen=True, gc=False):
+class Commit(msgspec.Struct, frozen=True, dict=True):
     proposals: tuple[ProposalOrRef, ...]
     path: UpdatePath | None
 
-    def encode(self) -> bytes:
+    @cached_property
+    def encoded(self) -> bytes:
         path = None if self.path is None else self.path.encode()
         return vector(map(_encode_proposal_or_ref, self.proposals)) + optional(path)
 
+    def encode(self) -> bytes:
+        return self.encoded
+
     @classmethod
     def read(cls, reader: Reader) -> "Commit":
-        return cls(reader.vector(_read_proposal_or_ref), reader.optional(UpdatePath.read))
+        start = reader.offset
+        commit = cls(reader.vector(_read_proposal_or_ref), reader.optional(UpdatePath.read))
+        # What was read is the one encoding of it (§2.1).
+        commit.__dict__["encoded"] = reader.data[start : reader.offset]
+        return commit
 
 
 def _encode_proposal_or_ref(item: ProposalOrRef) -> bytes:

@@ -29,10 +29,10 @@ from protocols.mls.key_schedule import (
     joiner_secret,
 )
 from protocols.mls.leaf_node import LeafIndex, LeafNode
+from protocols.mls.message_keys import MessageKeys
 from protocols.mls.proposals import Proposal, ReInit, read_proposal
 from protocols.mls.psk import PreSharedKeyId, psk_secret
 from protocols.mls.ratchet_tree import RatchetTree
-from protocols.mls.secret_tree import MessageKeys
 from protocols.mls.suite import CipherSuite, cipher_suite
 from protocols.mls.transcript import interim_transcript_hash
 from protocols.mls.tree_private import TreePrivate

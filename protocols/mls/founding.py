@@ -14,12 +14,12 @@ from protocols.mls.kem import drawn
 from protocols.mls.key_package import MLS_1_0, KeyPackage
 from protocols.mls.key_schedule import confirmation_tag, derived_secrets
 from protocols.mls.leaf_node import LeafIndex
+from protocols.mls.message_keys import MessageKeys
 from protocols.mls.policy import DEFAULT_POLICY, Policy
 from protocols.mls.proposal_rules import SentProposal
 from protocols.mls.proposals import Add, PreSharedKey, Proposal
 from protocols.mls.psk import PreSharedKeyId, ResumptionPsk, ResumptionUsage
 from protocols.mls.ratchet_tree import RatchetTree
-from protocols.mls.secret_tree import MessageKeys
 from protocols.mls.staging import NO_CHECKS, Checks, StagedCommit
 from protocols.mls.suite import Entropy, cipher_suite
 from protocols.mls.tree_private import TreePrivate

@@ -22,13 +22,10 @@ import msgspec
 
 from protocols.errors import LocalError, ProtocolError
 from protocols.messages import Message
-from protocols.mls.chunks import Run
 from protocols.mls.client import KeyPackageBundle
 from protocols.mls.committing import NO_CHANGE, LeafChange, Welcomes, draft_leaf, make_commit, signed_leaf, successor
-from protocols.mls.credentials import Authenticate
 from protocols.mls.epoch import Epoch
 from protocols.mls.errors import MlsError
-from protocols.mls.evidence import ForkEvidence
 from protocols.mls.extensions import Extensions
 from protocols.mls.founding import found
 from protocols.mls.framing import (
@@ -42,20 +39,20 @@ from protocols.mls.framing import (
     content_type,
     member,
 )
-from protocols.mls.joining import Origin, OriginLookup, StagedJoin, no_origin
+from protocols.mls.joining import Origin, StagedJoin
 from protocols.mls.kem import drawn
 from protocols.mls.kept import KeptEpoch
 from protocols.mls.leaf_node import LeafNodeSource
 from protocols.mls.message import encode_message, parse
+from protocols.mls.message_keys import MessageKeys, Opening, OwnMessageError
 from protocols.mls.opening import (
     ApplicationMessage,
-    Verified,
     VerifiedCommit,
     VerifiedProposal,
     open_message,
     verified,
 )
-from protocols.mls.policy import DEFAULT_POLICY, Policy
+from protocols.mls.outcomes import Echo, Moved, Outgoing, OwnCommit, Received, Staged
 from protocols.mls.proposal_rules import SentProposal, check_proposal
 from protocols.mls.proposal_selection import Rejected, select_proposals
 from protocols.mls.proposals import PreSharedKey, Proposal, SelfRemove, Update
@@ -74,6 +71,7 @@ from protocols.mls.records import (
     RECORDS,
     STATES,
     VERSION,
+    CommitDiscarded,
     CommitKept,
     CommitStaged,
     EpochAdopted,
@@ -84,15 +82,14 @@ from protocols.mls.records import (
     MessageSent,
     ProposalKept,
 )
-from protocols.mls.secret_tree import MessageKeys, Opening, OwnMessageError
 from protocols.mls.send_ledger import SendLedger
+from protocols.mls.services import Retention, Services
 from protocols.mls.signatures import SignatureKeyPair
 from protocols.mls.staging import (
     Checks,
     LeafSecrets,
     PskLookup,
     StagedCommit,
-    no_psks,
     stage_commit,
 )
 from protocols.mls.storing import keep_again, kept_from, kept_state, staged_again, staged_record
@@ -105,80 +102,6 @@ NANOSECONDS: Final = 1_000_000_000
 
 _OF_ANOTHER_BRANCH: Final = frozenset({"6.2/membership-tag", "6.3.2/sender-data"})
 """What a message breaks in an epoch that has the number of its own and is another: no better reason than any."""
-
-
-class Services(msgspec.Struct, frozen=True):
-    """What a group asks of its surroundings."""
-
-    authenticate: Authenticate | None = None
-    """The authentication service (§5.3.1); None takes every credential at its word."""
-    policy: Policy = DEFAULT_POLICY
-    psks: PskLookup = no_psks
-    origins: OriginLookup = no_origin
-    run: Run = map
-    """``map``, or a thread pool's."""
-    check_lifetimes: bool = True
-
-
-class Retention(msgspec.Struct, frozen=True):
-    """How long epochs are kept to return to. It is forward secrecy that pays: until an epoch is dropped, whoever
-    takes this device can read it and, from its init secret, everything that was committed on it."""
-
-    epochs: int = 5
-    age_ns: int | None = None
-
-
-class Echo(msgspec.Struct, frozen=True):
-    """A message of our own that came back. ``commit`` is there if it is a commit that we still hold."""
-
-    epoch: bytes
-    commit: StagedCommit | None = None
-
-
-class Received(msgspec.Struct, frozen=True):
-    """What arrived."""
-
-    content: Verified | Echo
-    record: bytes
-    """To be durable before the message is acknowledged; as large as one proposal or commit, or 80 bytes."""
-    evidence: ForkEvidence | None = None
-    """The sender of this commit had made another one in the same epoch: both together prove it. If the sender is
-    ourselves, somebody else has our signature key, or we lost what we had done."""
-
-
-class Outgoing(msgspec.Struct, frozen=True):
-    """A message of ours. Nothing may be sent before ``reservations`` and ``records`` are durable."""
-
-    message: bytes
-    reservations: tuple[bytes, ...]
-    """For the store that is never rolled back; none for a public message, which uses no key."""
-    records: tuple[bytes, ...]
-
-
-class Staged(msgspec.Struct, frozen=True):
-    """A commit that can be adopted."""
-
-    commit: StagedCommit
-    record: bytes
-
-
-class OwnCommit(msgspec.Struct, frozen=True):
-    """A commit of ours: ``message`` is sent once the reservations and the record are durable, and
-    ``commit.welcomes`` once it is adopted."""
-
-    commit: StagedCommit
-    message: bytes
-    reservations: tuple[bytes, ...]
-    record: bytes
-    rejected: tuple[Rejected, ...]
-    """Proposals of others that could not be committed, and why."""
-
-
-class Moved(msgspec.Struct, frozen=True):
-    """The group stands elsewhere. When ``record`` is durable, whatever is stored for the epochs in ``erase`` goes."""
-
-    record: bytes
-    erase: tuple[bytes, ...] = ()
 
 
 class Group:
@@ -391,11 +314,23 @@ class Group:
             proposals=kept.proposals,
             own_updates=kept.own_updates,
             psks=self._psks_from(kept),
-            checks=self._checks(now_ns),
+            checks=self._checks(now_ns if self.services.check_lifetimes else None),
         )
         record = RECORDS.encode(staged_record(staged, kept.messages.get(name, b"")))
         kept.staged[name] = staged
         return Staged(staged, record)
+
+    def discard(self, commit: StagedCommit) -> Moved:
+        """Let go of a commit that somebody else made and that is staged here: its place is free for another.
+
+        Raises:
+            LocalError: it is not staged here; or it is ours, which we could not stage again.
+        """
+        kept = self._at(commit.parent)
+        if kept.staged_of(commit).own:
+            raise LocalError(f"{commit!r} is ours: it is held until its parent is dropped")
+        del kept.staged[commit.id]
+        return Moved(RECORDS.encode(CommitDiscarded(commit.parent, commit.id)))
 
     def adopt(self, commit: StagedCommit, *, now_ns: int) -> Moved:
         """Move to the epoch that a staged commit leads to; its parent is kept as long as ``retention`` says.
@@ -454,9 +389,9 @@ class Group:
         for name in names:
             self._kept.pop(name).keys.wipe()
 
-    def _checks(self, now_ns: int) -> Checks:
+    def _checks(self, now_ns: int | None) -> Checks:
         services = self.services
-        now_s = now_ns // NANOSECONDS if services.check_lifetimes else None
+        now_s = None if now_ns is None else now_ns // NANOSECONDS
         return Checks(now_s, services.authenticate, services.policy, services.run)
 
     def _psks_from(self, kept: KeptEpoch) -> PskLookup:
@@ -526,7 +461,7 @@ class Group:
             suite=epoch.suite,
             context=epoch.context,
             tree=epoch.tree,
-            now_s=None if now_ns is None else self._checks(now_ns).now_s,
+            now_s=self._checks(now_ns).now_s,
             authenticate=services.authenticate,
             policy=services.policy,
         )
@@ -783,6 +718,9 @@ class Group:
                 keep_again(self._at(epoch), record)
             case CommitStaged():
                 self._restage(record)
+            case CommitDiscarded(epoch, commit):
+                if self._at(epoch).staged.pop(commit, None) is None:
+                    raise LocalError(f"commit {commit.hex()[:16]} is not staged on epoch {epoch.hex()[:16]}")
             case EpochAdopted(epoch, commit, now):
                 kept = self._at(epoch)
                 if commit not in kept.staged:

@@ -22,11 +22,11 @@ from protocols.mls.group_context import GroupContext
 from protocols.mls.key_package import MLS_1_0
 from protocols.mls.key_schedule import EpochSecrets, confirmation_tag, epoch_secrets, welcome_key_nonce, welcome_secret
 from protocols.mls.leaf_node import LeafIndex
+from protocols.mls.message_keys import MessageKeys
 from protocols.mls.policy import Policy
 from protocols.mls.proposals import ReInit
 from protocols.mls.psk import PreSharedKeyId, ResumptionPsk, ResumptionUsage, psk_secret
 from protocols.mls.ratchet_tree import RatchetTree
-from protocols.mls.secret_tree import MessageKeys
 from protocols.mls.staging import NO_CHECKS, Checks, PskLookup, known_psks, no_psks
 from protocols.mls.suite import CipherSuite, cipher_suite
 from protocols.mls.treekem import private_from_welcome

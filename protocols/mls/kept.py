@@ -7,8 +7,8 @@ from protocols.mls.epoch import Epoch
 from protocols.mls.errors import MlsError
 from protocols.mls.evidence import ForkEvidence, fork_evidence, signed_part, signer_of
 from protocols.mls.framing import AuthenticatedContent, SenderType
+from protocols.mls.message_keys import MessageKeys
 from protocols.mls.opening import VerifiedCommit, VerifiedProposal
-from protocols.mls.secret_tree import MessageKeys
 from protocols.mls.staging import LeafSecrets, StagedCommit
 
 PROPOSALS_MAX: Final = 1024

@@ -23,10 +23,10 @@ from protocols.mls.framing import (
     SenderType,
 )
 from protocols.mls.leaf_node import LeafIndex, LeafNode
+from protocols.mls.message_keys import MessageKeys, Opening
 from protocols.mls.proposal_rules import who_may
 from protocols.mls.proposals import Add, Proposal
 from protocols.mls.protection import open_private, open_public, verify_content
-from protocols.mls.secret_tree import MessageKeys, Opening
 
 
 class ApplicationMessage(msgspec.Struct, frozen=True):

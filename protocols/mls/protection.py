@@ -36,7 +36,8 @@ from protocols.mls.framing import (
     read_content,
     to_be_signed,
 )
-from protocols.mls.secret_tree import MessageKey, MessageKeys, Opening, Ratchet
+from protocols.mls.message_keys import MessageKeys, Opening
+from protocols.mls.ratchets import MessageKey, Ratchet
 from protocols.mls.suite import CipherSuite
 
 REUSE_GUARD_SIZE: Final = 4

@@ -134,6 +134,11 @@ class RatchetTree:
         start = tree_math.leaves_under(node).start
         return tuple(tree_nodes.resolution(self._find(node), tree_math.level(node), start))
 
+    def resolution_size(self, node: NodeIndex) -> int:
+        """How many nodes that are; known without looking for them."""
+        found = self._find(node)
+        return 0 if found is None else found.resolution_size
+
     def direct_path(self, leaf: LeafIndex) -> tuple[NodeIndex, ...]:
         """From the leaf's parent to the root (§4.1.2)."""
         return tree_math.direct_path(self._require(leaf), self.leaf_count)

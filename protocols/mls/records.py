@@ -77,6 +77,13 @@ class CommitStaged(Message, frozen=True, gc=False, tag="mls.staged"):
         return "CommitStaged(...)"
 
 
+class CommitDiscarded(Message, frozen=True, gc=False, tag="mls.discarded"):
+    """A staged commit was let go of; it may be staged again."""
+
+    epoch: Name
+    commit: Name
+
+
 class EpochAdopted(Message, frozen=True, gc=False, tag="mls.adopted"):
     """The group moved on, or we were removed from it."""
 
@@ -122,23 +129,13 @@ class GroupState(Message, frozen=True, gc=False, tag="mls.group"):
     kept: Annotated[tuple[KeptState, ...], msgspec.Meta(max_length=1024)]
 
 
-Record = (
-    MessageSent
-    | MessageReceived
-    | ProposalKept
-    | CommitKept
-    | CommitStaged
-    | EpochAdopted
-    | EpochReturned
-    | EpochsDropped
-)
-
 RECORDS: Final[Codec[Message]] = Codec(
     MessageSent,
     MessageReceived,
     ProposalKept,
     CommitKept,
     CommitStaged,
+    CommitDiscarded,
     EpochAdopted,
     EpochReturned,
     EpochsDropped,

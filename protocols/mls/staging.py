@@ -22,13 +22,13 @@ from protocols.mls.group_context import GroupContext
 from protocols.mls.key_package import KeyPackage
 from protocols.mls.key_schedule import EpochSecrets, confirmation_tag, receive_external_init
 from protocols.mls.leaf_node import Capabilities, LeafIndex, LeafNode, LeafNodeSource
+from protocols.mls.message_keys import MessageKeys
 from protocols.mls.opening import VerifiedCommit, VerifiedProposal
 from protocols.mls.policy import DEFAULT_POLICY, Policy
 from protocols.mls.proposal_list import ProposalList, apply_proposals, check_proposals
 from protocols.mls.proposal_rules import SentProposal
 from protocols.mls.psk import PSKS_MAX, PreSharedKeyId, ResumptionUsage
 from protocols.mls.ratchet_tree import RatchetTree
-from protocols.mls.secret_tree import MessageKeys
 from protocols.mls.transcript import confirmed_transcript_hash
 from protocols.mls.tree_private import TreePrivate
 from protocols.mls.treekem import apply_path, open_path

@@ -14,10 +14,10 @@ from protocols.mls.framing import AuthenticatedContent
 from protocols.mls.kept import KeptEpoch
 from protocols.mls.key_schedule import EpochSecrets
 from protocols.mls.leaf_node import LeafIndex
+from protocols.mls.message_keys import MessageKeys
 from protocols.mls.opening import ApplicationMessage, VerifiedCommit, VerifiedProposal, verified
 from protocols.mls.proposals import Update
 from protocols.mls.records import CommitKept, CommitStaged, KeptState, ProposalKept
-from protocols.mls.secret_tree import MessageKeys
 from protocols.mls.staging import Checks, LeafSecrets, OwnPart, SealedWelcome, StagedCommit, restage
 from protocols.mls.tree_private import TreePrivate
 from protocols.mls.welcome import Welcome

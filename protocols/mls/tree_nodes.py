@@ -54,6 +54,7 @@ class Leaf(msgspec.Struct, gc=False, eq=False):
     tree_hash: bytes = b""
     """Empty until it is asked for."""
     member_count: ClassVar[int] = 1
+    resolution_size: ClassVar[int] = 1
 
 
 class Parent(msgspec.Struct, gc=False, eq=False):
@@ -63,6 +64,7 @@ class Parent(msgspec.Struct, gc=False, eq=False):
     right: "Node | None"
     parent_node: ParentNode | None
     member_count: int
+    resolution_size: int
     tree_hash: bytes = b""
     support: Support | None = None
 
@@ -72,13 +74,14 @@ Node: TypeAlias = Leaf | Parent
 
 def join(one: Node | None, other: Node | None, parent_node: ParentNode | None) -> Parent | None:
     """The parent of two subtrees, left and right."""
-    if one is None:
-        if other is None:
-            return None if parent_node is None else Parent(None, None, parent_node, 0)
-        return Parent(None, other, parent_node, other.member_count)
-    if other is None:
-        return Parent(one, None, parent_node, one.member_count)
-    return Parent(one, other, parent_node, one.member_count + other.member_count)
+    if one is None and other is None and parent_node is None:
+        return None
+    members = (0 if one is None else one.member_count) + (0 if other is None else other.member_count)
+    if parent_node is not None:
+        size = 1 + len(parent_node.unmerged_leaves)
+    else:
+        size = (0 if one is None else one.resolution_size) + (0 if other is None else other.resolution_size)
+    return Parent(one, other, parent_node, members, size)
 
 
 def build(leaves: Sequence[Leaf | None], inner: Sequence[ParentNode | None]) -> tuple[Node | None, int]:

@@ -153,7 +153,7 @@ def apply_path(
     nodes, path = update_path.nodes, tree.filtered_direct_path(sender)
     if len(nodes) != len(path):
         raise MlsError("7.6/path-length", f"{len(nodes)} nodes for a filtered direct path of {len(path)}")
-    wanted = [len(each) for each in _receivers(tree, path, exclude)]
+    wanted = [tree.resolution_size(child) - sum(leaf in leaves_under(child) for leaf in exclude) for _, child in path]
     if (counts := [len(each.encrypted_path_secret) for each in nodes]) != wanted:
         raise MlsError("7.6/ciphertext-count", f"{counts} ciphertexts for resolutions of {wanted}")
 

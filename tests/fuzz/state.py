@@ -19,8 +19,8 @@ from protocols.mls.errors import MlsError
 from protocols.mls.evidence import ForkEvidence, fork_evidence
 from protocols.mls.framing import member
 from protocols.mls.group import Group
+from protocols.mls.message_keys import MessageKeys
 from protocols.mls.records import RECORDS, STATES
-from protocols.mls.secret_tree import MessageKeys
 from protocols.mls.send_ledger import SendLedger
 from tests.fuzz.draws import Draws
 from tests.fuzz.forging import Mallory

@@ -13,11 +13,12 @@ from protocols.mls.client import KeyPackageBundle, default_capabilities, lifetim
 from protocols.mls.credentials import BasicCredential, CustomCredential, X509Credential
 from protocols.mls.extensions import Extension, ExternalSender, RequiredCapabilities, external_senders_extension
 from protocols.mls.external import external_message, make_external_commit, propose_from_outside, propose_oneself
-from protocols.mls.group import NANOSECONDS, Group, Outgoing, OwnCommit, Retention, Services
+from protocols.mls.group import NANOSECONDS, Group
 from protocols.mls.joining import stage_welcome
 from protocols.mls.leaf_node import Capabilities, LeafIndex, Lifetime
 from protocols.mls.message import MlsMessage, encode_message, parse
 from protocols.mls.opening import VerifiedCommit
+from protocols.mls.outcomes import Outgoing, OwnCommit
 from protocols.mls.proposals import (
     Add,
     Custom,
@@ -31,6 +32,7 @@ from protocols.mls.proposals import (
 )
 from protocols.mls.psk import ExternalPsk, PreSharedKeyId, ResumptionPsk, ResumptionUsage
 from protocols.mls.send_ledger import SendLedger
+from protocols.mls.services import Retention, Services
 from protocols.mls.staging import Checks
 from protocols.mls.suite import CipherSuite, Entropy, SignatureKeyPair, cipher_suite
 from tests.fuzz.mutations import Donors

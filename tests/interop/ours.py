@@ -18,12 +18,14 @@ from protocols.mls.epoch import Epoch
 from protocols.mls.extensions import Extension, ExtensionType, find_extension
 from protocols.mls.external import external_message, make_external_commit, propose_oneself
 from protocols.mls.founding import branch, reinitialise
-from protocols.mls.group import NANOSECONDS, Echo, Group, Services
+from protocols.mls.group import NANOSECONDS, Group
 from protocols.mls.joining import Origin, stage_welcome
 from protocols.mls.key_package import MLS_1_0, KeyPackage
 from protocols.mls.message import MlsMessage, encode_message, parse
 from protocols.mls.opening import ApplicationMessage, VerifiedCommit, VerifiedProposal
+from protocols.mls.outcomes import Echo
 from protocols.mls.ratchet_tree import RatchetTree
+from protocols.mls.services import Services
 from protocols.mls.signatures import SignatureKeyPair
 from protocols.mls.staging import Checks
 from protocols.mls.suite import CipherSuite, cipher_suite

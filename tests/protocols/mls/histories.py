@@ -27,7 +27,7 @@ from protocols.mls.extensions import (
 from protocols.mls.external import make_external_commit
 from protocols.mls.founding import branch, reinitialise
 from protocols.mls.framing import PublicMessage, SenderType
-from protocols.mls.group import Group, Services
+from protocols.mls.group import Group
 from protocols.mls.joining import Origin, stage_welcome
 from protocols.mls.key_package import KeyPackage
 from protocols.mls.leaf_node import Capabilities, LeafIndex
@@ -46,6 +46,7 @@ from protocols.mls.proposals import (
 from protocols.mls.psk import ExternalPsk, PreSharedKeyId, ResumptionPsk, ResumptionUsage
 from protocols.mls.ratchet_tree import RatchetTree
 from protocols.mls.send_ledger import SendLedger
+from protocols.mls.services import Services
 from protocols.mls.signatures import SignatureKeyPair
 from protocols.mls.staging import StagedCommit
 from protocols.mls.suite import CipherSuite
@@ -103,7 +104,7 @@ class History:
 
     @property
     def services(self) -> Services:
-        return Services(psks=self.psk, origins=self.origin, check_lifetimes=False)
+        return Services(psks=self.psk, origins=self.origin)
 
     def psk(self, psk: PreSharedKeyId) -> bytes | None:
         if isinstance(psk, ExternalPsk):

@@ -13,13 +13,14 @@ from protocols.mls.client import KeyPackageBundle
 from protocols.mls.commit import Commit
 from protocols.mls.errors import MlsError
 from protocols.mls.framing import PublicMessage
-from protocols.mls.group import Group, Retention
+from protocols.mls.group import Group
 from protocols.mls.group_context import GroupContext
 from protocols.mls.message import parse
+from protocols.mls.message_keys import MessageKeys
 from protocols.mls.proposals import Proposal
 from protocols.mls.records import STATES, GroupState
-from protocols.mls.secret_tree import MessageKeys
 from protocols.mls.send_ledger import SendLedger
+from protocols.mls.services import Retention
 from protocols.mls.welcome import Welcome
 from tests.protocols.mls.kit import Client
 from tests.protocols.mls.room import SERVICES, name_at

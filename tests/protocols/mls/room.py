@@ -28,16 +28,18 @@ from protocols.mls.framing import (
     content_type,
     member,
 )
-from protocols.mls.group import Group, OwnCommit, Received, Services
+from protocols.mls.group import Group
 from protocols.mls.joining import StagedJoin, stage_welcome
 from protocols.mls.key_package import KeyPackage
 from protocols.mls.leaf_node import LeafIndex
 from protocols.mls.message import encode_message
 from protocols.mls.opening import VerifiedCommit
+from protocols.mls.outcomes import OwnCommit, Received
 from protocols.mls.proposals import Add, Proposal
 from protocols.mls.protection import membership_tag, ratchet_of, seal_private, sign_content
 from protocols.mls.psk import ExternalPsk, PreSharedKeyId
 from protocols.mls.ratchets import MessageKey
+from protocols.mls.services import Services
 from protocols.mls.staging import StagedCommit
 from protocols.mls.suite import SUITES, CipherSuite, Entropy
 from protocols.mls.welcome import Welcome

@@ -11,25 +11,28 @@ import msgspec
 import pytest
 
 from protocols.errors import LocalError
-from protocols.mls import ratchets, secret_tree
+from protocols.mls import ratchets
 from protocols.mls.codec import VECTOR_SIZE_MAX, varint
 from protocols.mls.commit import Commit
 from protocols.mls.committing import Welcomes
 from protocols.mls.errors import MlsError
 from protocols.mls.external import make_external_commit
 from protocols.mls.framing import AuthenticatedContent, FramedContent, PublicMessage, WireFormat, member
-from protocols.mls.group import STAGED_MAX, Echo, Group, Retention
+from protocols.mls.group import STAGED_MAX, Group
 from protocols.mls.kept import (
     COMMITS_FROM_OUTSIDE_MAX,
     COMMITS_PER_SIGNER_MAX,
     PROPOSALS_PER_SENDER_MAX,
 )
 from protocols.mls.message import encode_message
+from protocols.mls.message_keys import GENERATION_SKIP_MAX
 from protocols.mls.opening import ApplicationMessage, VerifiedCommit, VerifiedProposal
+from protocols.mls.outcomes import Echo
 from protocols.mls.proposals import Add, PreSharedKey, Remove
 from protocols.mls.psk import PSKS_MAX, ExternalPsk
 from protocols.mls.ratchets import Ratchet
-from protocols.mls.secret_tree import GENERATION_SKIP_MAX, LEAVES_MAX
+from protocols.mls.secret_tree import LEAVES_MAX
+from protocols.mls.services import Retention
 from tests.protocols.mls.room import (
     GROUP_ID,
     NOW_NS,
@@ -262,7 +265,7 @@ def test_jump_of_2_to_the_32_generations_costs_nothing(room: Room, monkeypatch: 
         derived += 1
         return derive(*args)
 
-    monkeypatch.setattr(secret_tree, "next_secret", counted)
+    monkeypatch.setattr(message_keys, "next_secret", counted)
     for generation in (2**32 - 1, 2**31, GENERATION_SKIP_MAX + 1):
         with refuses(bob, "15.3/generation-too-far"):
             bob.receive(private(mal, body, msgspec.structs.replace(mine, generation=generation)))

@@ -9,13 +9,15 @@ from protocols.errors import LocalError
 from protocols.mls.committing import LeafChange
 from protocols.mls.credentials import BasicCredential, Credential
 from protocols.mls.errors import MlsError
-from protocols.mls.group import Echo, Group, Retention
+from protocols.mls.group import Group
 from protocols.mls.opening import ApplicationMessage, VerifiedCommit, VerifiedProposal
+from protocols.mls.outcomes import Echo
 from protocols.mls.policy import Policy
 from protocols.mls.proposals import Add, PreSharedKey, Remove, Update
 from protocols.mls.protection import no_padding
 from protocols.mls.psk import ResumptionPsk, ResumptionUsage
 from protocols.mls.send_ledger import SendLedger
+from protocols.mls.services import Retention
 from protocols.mls.suite import SUITES, Entropy
 from tests.protocols.mls.room import NOW_NS, Room, name_at, refuses, untouched
 from tests.protocols.mls.trees import counting_entropy
@@ -77,6 +79,28 @@ def test_several_commits_are_staged_on_one_parent_and_each_can_be_adopted(room: 
     assert right.next is not None
     assert bob.current.authenticator == right.next.authenticator
     assert [bob.parent(each) for each in bob.epochs[-2:]] == [parent, parent]
+
+
+def test_discarded_commit_makes_room_and_can_be_staged_again(room: Room) -> None:
+    own, bob = room.make("ada"), room["bob"]
+    stored = bob.to_bytes()
+    received = bob.receive(own.message)
+    assert isinstance(received.content, VerifiedCommit)
+    first = bob.stage(received.content, now_ns=NOW_NS)
+    gone = bob.discard(first.commit)
+    assert bob.staged() == ()
+    with untouched(bob), pytest.raises(LocalError, match="not staged"):
+        bob.adopt(first.commit, now_ns=NOW_NS)
+    with untouched(room["ada"]), pytest.raises(LocalError, match="ours"):
+        room["ada"].discard(own.commit)
+    restored = Group.from_bytes(stored, bob.ledger)
+    for record in (received.record, first.record, gone.record):
+        restored.replay(record)
+    assert restored.to_bytes() == bob.to_bytes()
+    again = bob.stage(received.content, now_ns=NOW_NS)
+    bob.adopt(again.commit, now_ns=NOW_NS)
+    room["ada"].adopt(own.commit, now_ns=NOW_NS)
+    assert bob.current.authenticator == room["ada"].current.authenticator
 
 
 def test_own_commit_is_adopted_on_another_branch_than_the_one_we_were_on(room: Room) -> None:

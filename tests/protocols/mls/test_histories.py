@@ -31,9 +31,10 @@ from protocols.mls.committing import Welcomes
 from protocols.mls.errors import MlsError
 from protocols.mls.extensions import Extensions, RequiredCapabilities
 from protocols.mls.external import make_external_commit
-from protocols.mls.group import Echo, Group
+from protocols.mls.group import Group
 from protocols.mls.joining import stage_welcome
 from protocols.mls.opening import ApplicationMessage, VerifiedCommit, VerifiedProposal
+from protocols.mls.outcomes import Echo
 from protocols.mls.proposals import (
     Add,
     GroupContextExtensions,
@@ -45,7 +46,7 @@ from protocols.mls.proposals import (
 )
 from protocols.mls.protection import seal_plaintext
 from protocols.mls.psk import ExternalPsk, ResumptionPsk, ResumptionUsage
-from protocols.mls.secret_tree import MessageKey
+from protocols.mls.ratchets import MessageKey
 from protocols.mls.staging import StagedCommit
 from protocols.mls.suite import SUITES
 from tests.protocols.mls.peers import RETENTION, Invitation, Peer, Sent, Unmoved, View, durable_part, view

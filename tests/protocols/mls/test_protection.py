@@ -23,6 +23,7 @@ from protocols.mls.framing import (
     member,
 )
 from protocols.mls.message import encode_message, parse
+from protocols.mls.message_keys import GENERATION_SKIP_MAX, MessageKeys, OwnMessageError
 from protocols.mls.proposals import Remove
 from protocols.mls.protection import (
     BUCKET_SIZE_MIN,
@@ -39,7 +40,7 @@ from protocols.mls.protection import (
     sign_content,
     verify_content,
 )
-from protocols.mls.secret_tree import GENERATION_SKIP_MAX, MessageKey, MessageKeys, OwnMessageError, Ratchet
+from protocols.mls.ratchets import MessageKey, Ratchet
 from protocols.mls.suite import SUITES, CipherSuite, SignatureKeyPair, cipher_suite
 from tests.protocols.mls.kit import refused
 

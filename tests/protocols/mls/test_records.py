@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from protocols.errors import LocalError
-from protocols.mls.group import Group, Moved, Retention
+from protocols.mls.group import Group
 from protocols.mls.opening import ApplicationMessage, VerifiedCommit
+from protocols.mls.outcomes import Moved
 from protocols.mls.proposals import Add, Remove
 from protocols.mls.records import (
     RECORDS,
@@ -22,6 +23,7 @@ from protocols.mls.records import (
     MessageReceived,
     ProposalKept,
 )
+from protocols.mls.services import Retention
 from protocols.mls.suite import SUITES
 from tests.protocols.mls.room import NOW_NS, Room
 
@@ -81,6 +83,9 @@ def story(room: Room) -> tuple[bytes, list[bytes]]:
         received = bob.receive(message)
         records.append(received.record)
     assert isinstance(received.content, VerifiedCommit)
+    records.append(bob.stage(received.content, now_ns=NOW_NS).record)
+    [unwanted] = bob.staged()
+    records.append(bob.discard(unwanted).record)
     staged = bob.stage(received.content, now_ns=NOW_NS)
     own = room.make("bob", pending=False)
     moves: list[Callable[[], Moved]] = [

@@ -100,11 +100,16 @@ def test_lifetime_longer_than_the_application_accepts_is_refused() -> None:
 
 
 @pytest.mark.parametrize("lifetime", [Lifetime(0, NOW_S - 1), Lifetime(NOW_S + 1, 2**64 - 1)])
-def test_key_package_outside_of_its_lifetime_is_refused(lifetime: Lifetime) -> None:
-    here = room()
-    refuses_commit(
-        here, "7.3/lifetime", committed(here, Add(here.client("dave").altered_key_package({"lifetime": lifetime})))
-    )
+def test_key_package_outside_of_its_lifetime_is_not_committed(lifetime: Lifetime) -> None:
+    """By others' commits it comes in, unless the group holds those against its clock too: clocks differ."""
+    here = Room.of("alice", "carol")
+    old = here.client("dave").altered_key_package({"lifetime": lifetime})
+    with refuses(here["alice"], "7.3/lifetime"):
+        here.make("alice", Add(old))
+    here.services = msgspec.structs.replace(here.services, check_lifetimes=True)
+    here.commit("alice", Add(here.key_package("bob")))
+    forged = committed(here, Add(old))
+    refuses_commit(here, "7.3/lifetime", forged)
 
 
 def test_key_package_that_breaks_a_rule_is_not_so_much_as_proposed() -> None:

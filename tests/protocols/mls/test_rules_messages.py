@@ -24,11 +24,11 @@ from protocols.mls.framing import (
 )
 from protocols.mls.group import Group
 from protocols.mls.message import encode_message, parse
+from protocols.mls.message_keys import GENERATION_SKIP_MAX
 from protocols.mls.proposals import Add, Custom, GroupContextExtensions, PreSharedKey, Remove, Update
 from protocols.mls.protection import padded, seal_plaintext, seal_private, sender_data_key_nonce
 from protocols.mls.psk import ExternalPsk, ResumptionPsk
 from protocols.mls.ratchets import MessageKey, Ratchet
-from protocols.mls.secret_tree import GENERATION_SKIP_MAX
 from protocols.mls.suite import SignatureKeyPair
 from tests.protocols.mls.forgery import enveloped, forge_commit, forge_message
 from tests.protocols.mls.kit import refused

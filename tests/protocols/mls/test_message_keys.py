@@ -7,18 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.errors import LocalError
-from protocols.mls import secret_tree
+from protocols.mls import message_keys as module
 from protocols.mls.errors import MlsError
-from protocols.mls.ratchets import MessageKey, Ratchet
-from protocols.mls.secret_tree import (
+from protocols.mls.message_keys import (
     ADVANCE_MAX,
     GENERATION_SKIP_MAX,
     SKIPPED_MAX,
     SKIPPED_TOTAL_MAX,
     MessageKeys,
     OwnMessageError,
-    SecretTree,
 )
+from protocols.mls.ratchets import MessageKey, Ratchet
+from protocols.mls.secret_tree import SecretTree
 from protocols.mls.suite import cipher_suite
 from tests.protocols.mls.kit import refused
 
@@ -354,9 +354,9 @@ def test_any_order_of_messages_opens_each_once_or_says_why_not(
 ) -> None:
     """Against a model with limits so small that they are always reached; stored and restored anywhere."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(secret_tree, "GENERATION_SKIP_MAX", 5)
-        patch.setattr(secret_tree, "SKIPPED_MAX", 4)
-        patch.setattr(secret_tree, "SKIPPED_TOTAL_MAX", 8)
+        patch.setattr(module, "GENERATION_SKIP_MAX", 5)
+        patch.setattr(module, "SKIPPED_MAX", 4)
+        patch.setattr(module, "SKIPPED_TOTAL_MAX", 8)
         senders = {leaf: message_keys(leaf, 4) for leaf in (1, 2, 3)}
         sent = {
             (leaf, ratchet, generation): senders[leaf].advance(ratchet, generation)
