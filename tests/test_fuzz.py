@@ -91,7 +91,12 @@ def test_refused_record_of_a_proposal_uses_no_key() -> None:
     position = bytes((0, 0, 0, 3)) + bytes(5)  # Of erin, who has sent nothing yet.
     for record in (
         ProposalKept(alice.current.authenticator, authenticated[:-1], position),
-        ProposalKept(alice.current.authenticator, alice.proposals()[2].authenticated.encode(), position, b"key"),
+        ProposalKept(
+            alice.current.authenticator,
+            alice.proposals()[2].authenticated.encode(),
+            position,
+            encryption_private=b"key",
+        ),
     ):
         assert_refused(alice, RECORDS.encode(record))
 

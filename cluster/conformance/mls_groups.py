@@ -14,6 +14,7 @@ from typing import Any, Final
 from cluster.conformance.registry import Kind, MismatchError, expect_equal, register
 from cluster.conformance.shapes import cases_with, numbered, octets, suite_of
 from protocols.mls.client import KeyPackageBundle
+from protocols.mls.credentials import Credential
 from protocols.mls.group import Group
 from protocols.mls.joining import Origin, open_welcome, stage_welcome
 from protocols.mls.key_package import KeyPackage
@@ -22,6 +23,7 @@ from protocols.mls.opening import VerifiedCommit, VerifiedProposal
 from protocols.mls.policy import Policy
 from protocols.mls.psk import PreSharedKeyId, ResumptionPsk
 from protocols.mls.ratchet_tree import RatchetTree
+from protocols.mls.send_ledger import SendLedger
 from protocols.mls.services import Retention, Services
 from protocols.mls.staging import Checks
 from protocols.mls.suite import CipherSuite
@@ -30,6 +32,12 @@ from protocols.mls.welcome import GROUP_INFO_LABEL, Welcome
 _Case = dict[str, Any]
 
 CREDULOUS: Final = Policy(may_succeed=lambda _old, _new: True)
+
+
+def _believed(_credential: Credential, _signature_key: bytes) -> bool:
+    """Every credential is its owner's, also of who comes back with a new signature key."""
+    return True
+
 
 FOREVER: Final = Retention(epochs=2**32)
 """A commit may name the resumption PSK of any epoch since the client joined."""
@@ -122,8 +130,8 @@ def _joined(case: _Case, past: _Past) -> Group:
         origins=past.origin,
         checks=Checks(policy=CREDULOUS),
     )
-    services = Services(policy=CREDULOUS, psks=psks, origins=past.origin)
-    return Group.join(joined, now_ns=0, services=services, retention=FOREVER)
+    services = Services(authenticate=_believed, policy=CREDULOUS, psks=psks, origins=past.origin)
+    return Group.join(joined, now_ns=0, services=services, retention=FOREVER, ledger=SendLedger())
 
 
 def _bundle(suite: CipherSuite, case: _Case) -> KeyPackageBundle:

@@ -34,7 +34,13 @@ from protocols.mls.credentials import BasicCredential, X509Credential
 from protocols.mls.epoch import Epoch
 from protocols.mls.errors import MlsError
 from protocols.mls.evidence import ForkEvidence
-from protocols.mls.external import external_message, make_external_commit, propose_from_outside, propose_oneself
+from protocols.mls.external import (
+    external_message,
+    make_external_commit,
+    propose_from_outside,
+    propose_oneself,
+    self_remove_from_outside,
+)
 from protocols.mls.founding import branch, reinitialise
 from protocols.mls.group import Group
 from protocols.mls.joining import stage_welcome
@@ -78,5 +84,6 @@ __all__ = [
     "propose_from_outside",
     "propose_oneself",
     "reinitialise",
+    "self_remove_from_outside",
     "stage_welcome",
 ]

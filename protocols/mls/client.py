@@ -12,7 +12,7 @@ import msgspec
 from protocols.errors import LocalError
 from protocols.mls.codec import Reader, decode, opaque, uint8
 from protocols.mls.credentials import Credential, CredentialType
-from protocols.mls.extensions import GREASE, Extension, Extensions, ExtensionType
+from protocols.mls.extensions import DEFAULT_EXTENSIONS, GREASE, Extension, Extensions, ExtensionType
 from protocols.mls.key_package import KEY_PACKAGE_LABEL, MLS_1_0, KeyPackage
 from protocols.mls.leaf_node import LEAF_NODE_LABEL, Capabilities, LeafNode, LeafNodeSource, Lifetime
 from protocols.mls.proposals import ProposalType
@@ -95,11 +95,20 @@ def new_key_package(
     last_resort: bool = False,
     entropy: Entropy,
 ) -> KeyPackageBundle:
-    """A fresh one. Its ``leaf_node`` can also be the first leaf of a new group."""
-    encryption_private, encryption_key = suite.kem.derive_key_pair(suite.kem.draw_ikm(entropy))
-    init_private, init_key = suite.kem.derive_key_pair(suite.kem.draw_ikm(entropy))
+    """A fresh one. Its ``leaf_node`` can also be the first leaf of a new group.
+
+    Raises:
+        LocalError: ``capabilities`` do not list the type of an extension, or of the credential (§7.2, §10).
+    """
     if last_resort:
         extensions = (*extensions, Extension(ExtensionType.LAST_RESORT_KEY_PACKAGE, b""))
+    listed = DEFAULT_EXTENSIONS.union(capabilities.extensions)
+    if unlisted := [each for each in (*extensions, *leaf_extensions) if each.extension_type not in listed]:
+        raise LocalError(f"an extension of type {unlisted[0].extension_type} that the capabilities do not list")
+    if credential.credential_type not in capabilities.credentials:
+        raise LocalError(f"a credential of type {credential.credential_type} that the capabilities do not list")
+    encryption_private, encryption_key = suite.kem.derive_key_pair(suite.kem.draw_ikm(entropy))
+    init_private, init_key = suite.kem.derive_key_pair(suite.kem.draw_ikm(entropy))
     leaf = LeafNode(
         encryption_key=encryption_key,
         signature_key=signature_public,

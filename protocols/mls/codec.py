@@ -2,8 +2,9 @@
 
 Each structure has ``encode`` and a classmethod ``read`` beside its fields, built from the pieces here. A length
 is compared with the bytes that are really there before anything is allocated, so a few bytes that claim a
-gigabyte cost nothing. Lengths are minimal, flags are 0 or 1, and ``decode`` leaves no byte over: what decodes
-encodes to the same bytes, and hashes and signatures can be taken over a re-encoding.
+gigabyte cost nothing. As an empty item of three bytes becomes an object of seventy, a reader has room for so many.
+Lengths are minimal, flags are 0 or 1, and ``decode`` leaves no byte over: what decodes encodes to the same bytes,
+and hashes and signatures can be taken over a re-encoding.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,13 +23,26 @@ VECTOR_SIZE_MAX: Final = 2**30 - 1
 """What the four-byte length can say (§2.1.2); the eight-byte form of QUIC does not exist in MLS."""
 
 NUMBERS_MAX: Final = 2**20
-"""Numbers in one vector. The longest are the unmerged leaves of a tree, which has no more leaves than that; as
-Python's integers they take ten times the room they have on the wire."""
+"""Numbers in one vector. The longest are the unmerged leaves of a tree, which has no more leaves than that."""
+
+ITEMS_MAX: Final = 2**20
+"""Items of one vector, where the structure does not say fewer."""
+
+ROOM_MAX: Final = 4 * MESSAGE_SIZE_MAX
+"""Bytes that the objects of one encoding may take beside what is in them. The tree of 100,000 members takes 120 MB at
+most, unmerged leaves and all; of the emptiest items 64 MB would make 1.6 GB."""
+
+ITEM_SIZE: Final = 96
+NUMBER_SIZE: Final = 36
+"""What an item of a vector, and a number in a tuple, is taken to need. Measured, an empty item takes 40 to 120."""
 
 _UINT16: Final = Struct(">H")
 _UINT32: Final = Struct(">I")
 _UINT64: Final = Struct(">Q")
 _SHORT: Final = tuple(bytes((size,)) for size in range(64))
+
+_UINT16S: Final[dict[int, int]] = {}
+"""Each of the 65,536 numbers that was read, once: 5 MB at most. Capabilities name the same few again and again."""
 
 
 # -- writing ----------------------------------------------------------------------------------------
@@ -84,12 +98,13 @@ def uint32s(values: tuple[int, ...]) -> bytes:
 class Reader:
     """A cursor over bytes; every method takes one value off the front, or raises ``MlsError`` of section 2."""
 
-    __slots__ = ("data", "end", "offset")
+    __slots__ = ("data", "end", "offset", "room")
 
     def __init__(self, data: bytes) -> None:
         self.data: Final = data
         self.offset = 0
         self.end = len(data)
+        self.room = ROOM_MAX
 
     def take(self, size: int) -> bytes:
         """Bytes of a known size."""
@@ -149,26 +164,39 @@ class Reader:
         self.offset = stop
         return data[start:stop]
 
-    def vector(self, read: Callable[["Reader"], T]) -> tuple[T, ...]:
+    def vector(self, read: Callable[["Reader"], T], count_max: int = ITEMS_MAX) -> tuple[T, ...]:
         """``T<V>``: items until the announced bytes are used up, none of which may reach beyond them."""
         size = self.varint()
         outer, stop = self.end, self.offset + size
         if stop > outer:
             raise MlsError("2.1/truncated", f"a vector of {size} bytes, {outer - self.offset} are there")
         self.end = stop
-        items = []
+        items: list[T] = []
+        count_max = min(count_max, self.room // ITEM_SIZE)
         while self.offset < stop:
+            if len(items) == count_max:
+                raise MlsError("2.1/too-large", f"a vector of more than {count_max} items")
             items.append(read(self))
         self.end = outer
+        self.spend(len(items) * ITEM_SIZE)
         return tuple(items)
+
+    def spend(self, size: int) -> None:
+        """Take so many bytes off the room for objects."""
+        self.room -= size
+        if self.room < 0:
+            raise MlsError("2.1/too-large", f"more objects than fit into {ROOM_MAX} bytes")
 
     def uint16s(self) -> tuple[int, ...]:
         """``uint16<V>``."""
-        return self._numbers(2, "H")
+        numbers = self._numbers(2, "H")
+        return tuple(map(_UINT16S.setdefault, numbers, numbers))
 
     def uint32s(self) -> tuple[int, ...]:
         """``uint32<V>``."""
-        return self._numbers(4, "I")
+        numbers = self._numbers(4, "I")
+        self.spend(len(numbers) * NUMBER_SIZE)
+        return numbers
 
     def _numbers(self, size: int, code: str) -> tuple[int, ...]:
         data = self.opaque()

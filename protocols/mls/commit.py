@@ -5,7 +5,7 @@ blank tree it is as large as the group, so a commit remembers it, and one that w
 """
 
 from functools import cached_property
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -13,6 +13,9 @@ from protocols.mls.codec import Reader, opaque, optional, vector
 from protocols.mls.errors import MlsError
 from protocols.mls.proposals import Proposal, read_proposal
 from protocols.mls.update_path import UpdatePath
+
+PROPOSALS_MAX: Final = 2**17
+"""Proposals of one commit: an Add of each of 100,000 members has 30 MB."""
 
 
 class ProposalRef(msgspec.Struct, frozen=True, gc=False):
@@ -39,7 +42,7 @@ class Commit(msgspec.Struct, frozen=True, dict=True):
     @classmethod
     def read(cls, reader: Reader) -> "Commit":
         start = reader.offset
-        commit = cls(reader.vector(_read_proposal_or_ref), reader.optional(UpdatePath.read))
+        commit = cls(reader.vector(_read_proposal_or_ref, PROPOSALS_MAX), reader.optional(UpdatePath.read))
         # What was read is the one encoding of it (§2.1).
         commit.__dict__["encoded"] = reader.data[start : reader.offset]
         return commit

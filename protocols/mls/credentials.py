@@ -6,11 +6,14 @@ as trust is policy. MLS itself only carries them.
 
 from collections.abc import Callable
 from enum import IntEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
 from protocols.mls.codec import Reader, opaque, uint16, vector
+
+CERTIFICATES_MAX: Final = 64
+"""Certificates of one chain. Those in use have three; how many are believed, the authentication service says."""
 
 
 class CredentialType(IntEnum):
@@ -71,5 +74,5 @@ def read_credential(reader: Reader) -> Credential:
     if credential_type == CredentialType.BASIC:
         return BasicCredential(reader.opaque())
     if credential_type == CredentialType.X509:
-        return X509Credential(reader.vector(Reader.opaque))
+        return X509Credential(reader.vector(Reader.opaque, CERTIFICATES_MAX))
     return CustomCredential(credential_type, reader.opaque())

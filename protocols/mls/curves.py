@@ -14,6 +14,7 @@ from typing import Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -73,8 +74,12 @@ class Curve:
         return self._encoded(ours), ours.exchange(ec.ECDH(), theirs)
 
     def sign(self, private: bytes, public: bytes, message: bytes) -> bytes:
-        """ECDSA with the nonce of RFC 6979, in DER."""
-        return self._private_key(private, public).sign(message, self._ecdsa)
+        """ECDSA with the nonce of RFC 6979, in DER; of the two signatures that differ in the sign of s, the one with
+        the smaller s.
+        """
+        signature = self._private_key(private, public).sign(message, self._ecdsa)
+        r, s = decode_dss_signature(signature)
+        return signature if 2 * s < self.order else encode_dss_signature(r, self.order - s)
 
     def verify(self, public: bytes, message: bytes, signature: bytes) -> bool:
         """False for anything but a signature by this key, whatever the bytes are."""
@@ -83,6 +88,16 @@ class Curve:
         except (CryptoError, InvalidSignature, ValueError):
             return False
         return True
+
+    def signature_r(self, signature: bytes) -> bytes:
+        """Raises:
+        CryptoError: no signature in DER, of any curve.
+        """
+        try:
+            r, _ = decode_dss_signature(signature)
+            return r.to_bytes(self.private_size, "big")
+        except (ValueError, OverflowError):
+            raise CryptoError("bad_signature", f"{len(signature)} bytes are no signature over {self.name}") from None
 
     def _scalar(self, private: bytes) -> int:
         if len(private) != self.private_size:

@@ -6,9 +6,10 @@ proof needs nothing that only members know. It is two signatures of one key over
 that says whose key that is, and the contents that differ; whether the commits could have been applied is of no
 account, as an equivocator would then only have to make the second one invalid.
 
-What "differ" means has a trap in it. The signature itself and the confirmation tag are not signed: a third party
-can turn one ECDSA signature into another over the same content, and any member can attach another tag. Only what
-the signature covers is compared, or honest members could be framed.
+What "differ" means has two traps in it. The confirmation tag is not signed, and any member can attach another; a third
+party can turn one ECDSA signature into another over the same content. To compare those would be to frame honest
+members. But the transcript covers the signature: who signs one content twice, each time with another nonce, has made
+two epochs as well. So what is compared is all that takes the signer's key to make (``signers_part``).
 """
 
 from typing import Final
@@ -26,7 +27,7 @@ from protocols.mls.group_context import GroupContext
 from protocols.mls.leaf_node import LEAF_NODE_LABEL, LeafNode
 from protocols.mls.opening import sender_leaf
 from protocols.mls.protection import verify_content
-from protocols.mls.suite import cipher_suite
+from protocols.mls.suite import CipherSuite, cipher_suite
 
 _VERSION: Final = 1
 
@@ -41,6 +42,10 @@ class ForkEvidence(msgspec.Struct, frozen=True):
     first: AuthenticatedContent
     second: AuthenticatedContent
     """The one with the smaller encoding comes first, so that a pair of commits makes one proof."""
+
+    def __repr__(self) -> str:
+        where = f"{self.context.group_id.hex()} #{self.context.epoch}"
+        return f"ForkEvidence({where}, {self.first.content.sender}, {self.leaf.credential})"
 
     def verify(self, authenticate: Authenticate | None = None) -> None:
         """Check the proof, whoever made it; needs no membership and no secret.
@@ -64,9 +69,10 @@ class ForkEvidence(msgspec.Struct, frozen=True):
             verify_content(suite, self.leaf.signature_key, each, context)
         if self.first.content.sender != self.second.content.sender:
             raise MlsError("fork/other-sender", "the two have different senders")
-        if signed_part(self.first) == signed_part(self.second):
-            raise MlsError("fork/same-commit", "the two say the same: a signature or a tag alone proves nothing")
-        if signed_part(self.first) > signed_part(self.second):
+        first, second = (signers_part(suite, each) for each in (self.first, self.second))
+        if first == second:
+            raise MlsError("fork/same-commit", "what the signer alone can have made is the same in both")
+        if first > second:
             raise MlsError("fork/order", "the two are not in order")
         self._check_leaf()
         if authenticate is not None and not authenticate(self.leaf.credential, self.leaf.signature_key):
@@ -111,9 +117,11 @@ class ForkEvidence(msgspec.Struct, frozen=True):
 _COMMITTERS: Final = (SenderType.MEMBER, SenderType.NEW_MEMBER_COMMIT)
 
 
-def signed_part(authenticated: AuthenticatedContent) -> bytes:
-    """What a signature covers, beside the context."""
-    return uint16(authenticated.wire_format) + authenticated.content.encode()
+def signers_part(suite: CipherSuite, authenticated: AuthenticatedContent) -> bytes:
+    """What nobody but the signer can have made: what the signature covers beside the context, and of the signature
+    what it takes the key to choose. Two of these are two transcripts, so two epochs, by one hand."""
+    share = suite.signature.signers_share(authenticated.auth.signature)
+    return uint16(authenticated.wire_format) + authenticated.content.encode() + share
 
 
 def signer_of(authenticated: AuthenticatedContent) -> bytes:
@@ -130,9 +138,10 @@ def signer_of(authenticated: AuthenticatedContent) -> bytes:
 
 def fork_evidence(epoch: Epoch, one: AuthenticatedContent, other: AuthenticatedContent) -> ForkEvidence | None:
     """The proof that two verified commits of one signer make, or None if they are the same commit."""
-    if signed_part(one) == signed_part(other):
+    parts = [signers_part(epoch.suite, each) for each in (one, other)]
+    if parts[0] == parts[1]:
         return None
-    first, second = sorted((one, other), key=signed_part)
+    first, second = (one, other) if parts[0] < parts[1] else (other, one)
     sender, commit = first.content.sender, first.content.content
     if sender.sender_type == SenderType.MEMBER:
         leaf = sender_leaf(epoch, sender)

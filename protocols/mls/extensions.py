@@ -36,6 +36,13 @@ GREASE: Final = frozenset(0x0A0A + 0x1010 * each for each in range(15))
 support it, so what needs support cannot be of such a type."""
 
 
+TYPES_MAX: Final = 2**16
+"""A list with more extensions than there are types has some type twice."""
+
+EXTERNAL_SENDERS_MAX: Final = 4096
+"""A sender names its place among them; they are servers, and there are a few."""
+
+
 class Extension(msgspec.Struct, frozen=True, gc=False):
     """A type and its data, whatever they are."""
 
@@ -59,7 +66,7 @@ def encode_extensions(extensions: Iterable[Extension]) -> bytes:
 
 def read_extensions(reader: Reader) -> Extensions:
     """A list in which no type stands twice (§13.4)."""
-    extensions = reader.vector(Extension.read)
+    extensions = reader.vector(Extension.read, TYPES_MAX)
     if len(extensions) > 1 and len({each.extension_type for each in extensions}) != len(extensions):
         raise MlsError("13.4/duplicate-extension", f"types {[each.extension_type for each in extensions]}")
     return extensions
@@ -112,7 +119,7 @@ def required_capabilities(extensions: Extensions) -> RequiredCapabilities | None
 
 def external_senders(extensions: Extensions) -> tuple[ExternalSender, ...]:
     data = find_extension(extensions, ExtensionType.EXTERNAL_SENDERS)
-    return () if data is None else decode(lambda reader: reader.vector(ExternalSender.read), data)
+    return () if data is None else decode(lambda reader: reader.vector(ExternalSender.read, EXTERNAL_SENDERS_MAX), data)
 
 
 def external_senders_extension(senders: Iterable[ExternalSender]) -> Extension:

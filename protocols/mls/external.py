@@ -11,6 +11,7 @@ from protocols.mls.extensions import external_pub
 from protocols.mls.framing import (
     NEW_MEMBER_COMMIT,
     NEW_MEMBER_PROPOSAL,
+    AuthenticatedContent,
     FramedContent,
     PublicMessage,
     Sender,
@@ -22,8 +23,8 @@ from protocols.mls.key_schedule import EpochSecrets, send_external_init
 from protocols.mls.leaf_node import LeafIndex
 from protocols.mls.opening import VerifiedProposal
 from protocols.mls.proposal_rules import SentProposal
-from protocols.mls.proposals import Add, ExternalInit, PreSharedKey, Proposal, Remove
-from protocols.mls.protection import sign_content
+from protocols.mls.proposals import Add, ExternalInit, PreSharedKey, Proposal, Remove, SelfRemove
+from protocols.mls.protection import sign_content, verify_content
 from protocols.mls.psk import PreSharedKeyId
 from protocols.mls.ratchet_tree import RatchetTree
 from protocols.mls.signatures import SignatureKeyPair
@@ -62,9 +63,11 @@ def make_external_commit(
 
     Args:
         bundle: the credential, capabilities and signature key to join with; its other keys are not used.
-        replaces: the leaf that we had, to be removed by the same commit.
+        replaces: the leaf that we had, to be removed by the same commit. It has our signature key, or members ask
+            an authentication service whether the new one is ours too, as we do here (``checks``).
         groups: the ids of those in which we are, but for one to which we come back.
-        self_removes: proposals of members who want to leave, which an external commit may carry out.
+        self_removes: proposals of members who want to leave, which an external commit may carry out
+            (``self_remove_from_outside``).
 
     Raises:
         MlsError: the group info or its tree break a rule, or the commit would.
@@ -118,6 +121,37 @@ def _seen_from_outside(group_info: GroupInfo, suite: CipherSuite, tree: RatchetT
     private = TreePrivate(LeafIndex(0), b"", {})
     context, tag = group_info.group_context, group_info.confirmation_tag
     return entered(suite, context, tree, tag, nothing, private, signer.private)
+
+
+def self_remove_from_outside(group_info: GroupInfo, tree: RatchetTree, message: PublicMessage) -> VerifiedProposal:
+    """A member's wish to leave, as who joins by an external commit hears it and may carry it out.
+
+    Its signature is checked; not its membership tag, for which only members have the key.
+
+    Args:
+        tree: the one of the group info, which ``make_external_commit`` is going to believe or not.
+
+    Raises:
+        MlsError: it is no SelfRemove of a member in the epoch of the group info.
+    """
+    context, content = group_info.group_context, message.content
+    if content.group_id != context.group_id:
+        raise MlsError("6/other-group", f"group {content.group_id.hex()}")
+    if content.epoch != context.epoch:
+        rule = "6/future-epoch" if content.epoch > context.epoch else "6/past-epoch"
+        raise MlsError(rule, f"epoch {content.epoch}; the group info is of {context.epoch}")
+    if not isinstance(proposal := content.content, SelfRemove):
+        raise MlsError("12.4.3.2/proposal-by-reference", f"to a {type(content.content).__name__}")
+    if content.sender.sender_type != SenderType.MEMBER:
+        raise MlsError("12.1.8/sender-type", f"a SelfRemove by sender type {content.sender.sender_type}")
+    leaf = tree.leaf(LeafIndex(content.sender.index)) if content.sender.index < tree.leaf_count else None
+    if leaf is None:
+        raise MlsError("6/sender-not-member", f"leaf {content.sender.index} is blank")
+    suite = cipher_suite(context.cipher_suite)
+    signed = AuthenticatedContent(WireFormat.PUBLIC_MESSAGE, content, message.auth)
+    verify_content(suite, leaf.signature_key, signed, context.encode())
+    # Who is outside cannot know the authenticator of the epoch.
+    return VerifiedProposal(b"", proposal, content.sender, suite.proposal_ref(signed.encode()), signed)
 
 
 def propose_from_outside(

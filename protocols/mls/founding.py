@@ -75,10 +75,16 @@ def reinitialise(
     Args:
         old: the epoch that the commit of the ReInit began.
         key_packages: fresh ones of all other members, of the new cipher suite.
+
+    Raises:
+        MlsError: the ReInit's extensions, or a key package, break a rule.
+        LocalError: no ReInit ended that epoch, or the one that did asks for another suite or for a later version.
     """
     wanted = old.reinit
     if wanted is None:
         raise LocalError(f"{old!r} was not ended by a ReInit proposal")
+    if wanted.version != MLS_1_0:
+        raise LocalError(f"the ReInit asks for version {wanted.version}, and groups here are of {MLS_1_0}")
     if bundle.key_package.cipher_suite != wanted.cipher_suite:
         raise LocalError(f"our key package is of suite {bundle.key_package.cipher_suite}, not {wanted.cipher_suite}")
     founded = found(bundle, wanted.group_id, wanted.extensions, entropy, policy=checks.policy)

@@ -16,6 +16,7 @@ Nobody here chooses between branches: that is policy, and the caller's.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -35,6 +36,7 @@ from protocols.mls.framing import (
     FramedContent,
     PrivateMessage,
     PublicMessage,
+    SenderType,
     WireFormat,
     content_type,
     member,
@@ -51,10 +53,12 @@ from protocols.mls.opening import (
     VerifiedProposal,
     open_message,
     verified,
+    verify_sender,
 )
 from protocols.mls.outcomes import Echo, Moved, Outgoing, OwnCommit, Received, Staged
+from protocols.mls.policy import Policy
 from protocols.mls.proposal_rules import SentProposal, check_proposal
-from protocols.mls.proposal_selection import Rejected, select_proposals
+from protocols.mls.proposal_selection import Rejected, committable, select_proposals
 from protocols.mls.proposals import PreSharedKey, Proposal, SelfRemove, Update
 from protocols.mls.protection import (
     REUSE_GUARD_SIZE,
@@ -67,6 +71,7 @@ from protocols.mls.protection import (
     sign_content,
 )
 from protocols.mls.psk import PreSharedKeyId, ResumptionPsk, ResumptionUsage
+from protocols.mls.ratchets import read_position
 from protocols.mls.records import (
     RECORDS,
     STATES,
@@ -82,7 +87,7 @@ from protocols.mls.records import (
     MessageSent,
     ProposalKept,
 )
-from protocols.mls.send_ledger import SendLedger
+from protocols.mls.send_ledger import COMMIT, SendLedger
 from protocols.mls.services import Retention, Services
 from protocols.mls.signatures import SignatureKeyPair
 from protocols.mls.staging import (
@@ -95,10 +100,15 @@ from protocols.mls.staging import (
 from protocols.mls.storing import keep_again, kept_from, kept_state, staged_again, staged_record
 from protocols.mls.suite import Entropy
 
-STAGED_MAX: Final = 16
-"""Commits staged on one parent at once. Each holds an epoch, of which most is shared with its parent."""
+KEPT_MAX: Final = 64
+"""Epochs kept on all branches together: what hangs off the line that ``Retention`` keeps is bounded by this alone."""
 
 NANOSECONDS: Final = 1_000_000_000
+
+_ASKED_BEFORE: Final = Checks(
+    authenticate=lambda _credential, _key: True, policy=Policy(may_succeed=lambda _old, _new: True)
+)
+"""For commits that were staged before: what the authentication service and the policy said then was said."""
 
 _OF_ANOTHER_BRANCH: Final = frozenset({"6.2/membership-tag", "6.3.2/sender-data"})
 """What a message breaks in an epoch that has the number of its own and is another: no better reason than any."""
@@ -150,23 +160,31 @@ class Group:
         joined: StagedJoin | StagedCommit,
         *,
         now_ns: int,
-        ledger: SendLedger | None = None,
+        ledger: SendLedger,
         services: Services = Services(),  # noqa: B008
         retention: Retention = Retention(),  # noqa: B008
     ) -> "Group":
         """Begin in the epoch of a Welcome, of an external commit of ours that the group accepted, or of our first
         commit of a group that continues another (``reinitialise``, ``branch``).
 
+        Nothing was written down yet: store ``to_bytes()`` before the first message is sent, and before the private
+        keys of the key package are erased.
+
         Args:
-            ledger: of who comes back to a group: the one it had there.
+            ledger: a new one, or of who comes back to the group, or opens a Welcome again, the one it had there.
         """
         if isinstance(joined, StagedJoin):
             epoch, keys = joined.epoch, joined.keys
-        elif joined.next is None or joined.keys is None or not joined.own:
+        elif (
+            joined.next is None
+            or joined.keys is None
+            or not joined.own
+            or not (joined.external or joined.next.number == 1)
+        ):
             raise LocalError(f"{joined!r} is not ours: a group is joined by a Welcome or a commit of one's own")
         else:
             epoch, keys = joined.next, joined.keys
-        return cls(epoch, keys, ledger=ledger or SendLedger(), now_ns=now_ns, services=services, retention=retention)
+        return cls(epoch, keys, ledger=ledger, now_ns=now_ns, services=services, retention=retention)
 
     # -- where we are -------------------------------------------------------------------------------
 
@@ -197,6 +215,31 @@ class Group:
         """What was proposed in an epoch, by default the current one."""
         return tuple(self._at(authenticator or self._current).proposals.values())
 
+    def waiting(self, authenticator: bytes | None = None) -> tuple[VerifiedProposal, ...]:
+        """Those that somebody would commit, alone if not together, and before whose commit nothing is to be said
+        (§12.4). A stranger who asks to be added counts only if the application decides on proposals, or whoever has
+        the group info could keep all members silent."""
+        kept, policy = self._at(authenticator or self._current), self.services.policy
+        epoch = kept.epoch
+        waiting = []
+        for sent in self._pending(kept)[0]:
+            if sent.sender.sender_type == SenderType.NEW_MEMBER_PROPOSAL and policy.accept is None:
+                continue
+            assert sent.reference is not None
+            if sent.reference not in kept.committable:
+                kept.committable[sent.reference] = committable(
+                    sent,
+                    suite=epoch.suite,
+                    context=epoch.context,
+                    tree=epoch.tree,
+                    own=epoch.own_leaf,
+                    authenticate=self.services.authenticate,
+                    policy=policy,
+                )
+            if kept.committable[sent.reference]:
+                waiting.append(kept.proposals[sent.reference])
+        return tuple(waiting)
+
     def staged(self, authenticator: bytes | None = None) -> tuple[StagedCommit, ...]:
         """The commits staged on an epoch, by default the current one."""
         return tuple(self._at(authenticator or self._current).staged.values())
@@ -205,12 +248,15 @@ class Group:
         """The commits that arrived on an epoch, staged or not."""
         return tuple(self._at(authenticator or self._current).commits.values())
 
-    def message_of(self, commit: StagedCommit) -> bytes:
-        """A commit of ours as it was sent, to be sent again: never made anew."""
-        kept = self._at(commit.parent)
-        if commit.id not in kept.messages:
-            raise LocalError(f"{commit!r} is not ours")
-        return kept.messages[commit.id]
+    def message_of(self, ours: StagedCommit | VerifiedProposal) -> bytes:
+        """A commit or proposal of ours as it was sent, to be sent again: never made anew."""
+        if isinstance(ours, StagedCommit):
+            where, name = ours.parent, ours.id
+        else:
+            where, name = ours.epoch, ours.reference
+        if (message := self._at(where).messages.get(name)) is None:
+            raise LocalError(f"{ours!r} is not ours")
+        return message
 
     def origin(self, authenticator: bytes | None = None) -> Origin:
         """What another group that continues this one has to agree with."""
@@ -257,8 +303,21 @@ class Group:
         if opening is not None:
             kept.keys.consume(opening)
         kept.keep(found)
+        self._keep_elsewhere(kept, found)
         kind = CommitKept if isinstance(found, VerifiedCommit) else ProposalKept
         return Received(found, RECORDS.encode(kind(name, authenticated.encode(), position)), evidence)
+
+    def _keep_elsewhere(self, kept: KeptEpoch, found: VerifiedProposal | VerifiedCommit) -> None:
+        """What is proposed from outside is bound to the number of an epoch only: it stands in every branch."""
+        if isinstance(found, VerifiedCommit) or found.sender.sender_type == SenderType.MEMBER:
+            return
+        for other in self._kept.values():
+            if other is not kept and other.epoch.number == kept.epoch.number:
+                here = msgspec.structs.replace(found, epoch=other.epoch.authenticator)
+                with suppress(MlsError):
+                    verify_sender(other.epoch, found.authenticated)
+                    other.check_room(here)
+                    other.keep(here)
 
     def _opened(
         self, message: PublicMessage | PrivateMessage, echo: bytes
@@ -280,9 +339,13 @@ class Group:
                 return kept, None, None
             except MlsError as error:
                 if refused is None or refused.reason in _OF_ANOTHER_BRANCH:
-                    refused = error
+                    # Another one, as that error's traceback holds the keys that were tried.
+                    refused = MlsError(error.reason, error.detail)
         assert refused is not None
-        raise refused
+        try:
+            raise refused
+        finally:
+            del refused
 
     def _own_commit(self, kept: KeptEpoch, message: PublicMessage | PrivateMessage) -> AuthenticatedContent | None:
         data = encode_message(message)
@@ -306,7 +369,7 @@ class Group:
         """
         kept = self._at(commit.epoch)
         name = kept.commit_id(commit.authenticated)
-        if name not in kept.staged and len(kept.staged) >= STAGED_MAX:
+        if name not in kept.staged and not kept.has_place_for(commit):
             raise MlsError("limit/staged", f"{len(kept.staged)} commits are staged on epoch {kept.epoch.number}")
         staged = kept.staged.get(name) or stage_commit(
             kept.epoch,
@@ -335,15 +398,18 @@ class Group:
     def adopt(self, commit: StagedCommit, *, now_ns: int) -> Moved:
         """Move to the epoch that a staged commit leads to; its parent is kept as long as ``retention`` says.
 
+        To adopt what was adopted before is to go back to it. What the commit's Welcomes are needed for has to be in
+        an outbox by now: with its parent the commit is forgotten.
+
         Raises:
-            LocalError: the commit is not staged here.
+            LocalError: the commit is not staged here, or the time is negative.
         """
+        if now_ns < 0:
+            raise LocalError(f"the time is {now_ns} ns")
         kept = self._at(commit.parent)
-        staged = kept.staged_of(commit)
-        record = RECORDS.encode(EpochAdopted(commit.parent, commit.id, now_ns))
-        self._enter(kept, staged, now_ns)
+        self._enter(kept, kept.staged_of(commit), now_ns)
         erased = self._drop(now_ns)
-        return Moved(record, erased)
+        return Moved(RECORDS.encode(EpochAdopted(commit.parent, commit.id, now_ns, erased)), erased)
 
     def return_to(self, authenticator: bytes) -> Moved:
         """Go back to an epoch that is kept, so that another of its children can be adopted."""
@@ -371,19 +437,27 @@ class Group:
         self.removed = False
 
     def _drop(self, now_ns: int) -> tuple[bytes, ...]:
-        """Forget the oldest epochs beyond the retention, never the current one.
+        """Forget what is beyond the retention, never the current epoch.
 
-        Nor one whose parent stays, which is so after a return: the parent's secrets and the commit would make it
-        again whole, with the message keys that it has used.
+        Nor an epoch whose parent stays: the parent's secrets and the commit would make it again whole, with the
+        message keys that it has used. So branches are looked into without losing the place where they part.
         """
-        left, age = dict(self._kept), self.retention.age_ns
+        left, age, line = dict(self._kept), self.retention.age_ns, self._line()[: self.retention.epochs]
         for name, kept in self._kept.items():
-            surplus = len(left) > self.retention.epochs or (age is not None and now_ns - kept.since_ns > age)
+            surplus = name not in line or len(left) > KEPT_MAX or (age is not None and now_ns - kept.since_ns > age)
             if surplus and name != self._current and kept.parent not in left:
                 del left[name]
         drop = tuple(name for name in self._kept if name not in left)
         self._forget(drop)
         return drop
+
+    def _line(self) -> list[bytes]:
+        """The current epoch and its ancestors, the newest first."""
+        line, name = [], self._current
+        while name in self._kept:
+            line.append(name)
+            name = self._kept[name].parent
+        return line
 
     def _forget(self, names: Iterable[bytes]) -> None:
         for name in names:
@@ -423,15 +497,15 @@ class Group:
 
         Args:
             authenticated_data: sent along in the clear, and signed.
-            despite_proposals: send although proposals wait to be committed. §12.4 forbids it, so that who was
+            despite_proposals: send although proposals are ``waiting``. §12.4 forbids it, so that who was
                 to be removed reads nothing more; a member that leaves the committing to another has no choice.
 
         Raises:
-            LocalError: we are no member any more, or proposals wait.
+            LocalError: we are no member any more; or proposals wait, which the caller is to commit first.
         """
         kept = self._sending()
-        if kept.proposals and not despite_proposals:
-            raise LocalError(f"{len(kept.proposals)} proposals wait: commit them first (RFC 9420 §12.4)")
+        if not despite_proposals and (waiting := self.waiting()):
+            raise LocalError(f"{len(waiting)} proposals wait: commit them first (RFC 9420 §12.4)")
         return self._sealed(kept, ApplicationData(data), authenticated_data, entropy, padding)[1]
 
     def propose(
@@ -447,14 +521,17 @@ class Group:
         """Propose something for somebody's next commit. To update one's own leaf is ``propose_update``.
 
         Args:
+            public: readable by whoever carries it. A SelfRemove always is (``leave``).
             now_ns: for the lifetime of a key package, which who sends it has to check (§7.3); None does not.
 
         Raises:
             MlsError: the proposal breaks a rule by itself (§12.1).
-            LocalError: an Update, or we are no member any more.
+            LocalError: an Update, we are no member any more, or ``leave`` does not work here.
         """
         if isinstance(proposal, Update):
             raise LocalError("an Update has private keys to go with it: propose_update makes them")
+        if leaving := isinstance(proposal, SelfRemove):
+            self._check_leaving()
         epoch, services = self._sending().epoch, self.services
         check_proposal(
             SentProposal(proposal, member(epoch.own_leaf)),
@@ -465,7 +542,7 @@ class Group:
             authenticate=services.authenticate,
             policy=services.policy,
         )
-        return self._proposed(proposal, None, authenticated_data, entropy, padding, public)
+        return self._proposed(proposal, None, authenticated_data, entropy, padding, public or leaving)
 
     def propose_update(
         self,
@@ -486,8 +563,23 @@ class Group:
         return self._proposed(Update(leaf), secrets, b"", entropy, padding, public)
 
     def leave(self, *, entropy: Entropy) -> Outgoing:
-        """Ask to be removed: by a SelfRemove, which is always public, so that an external commit can carry it out."""
-        return self.propose(SelfRemove(), entropy=entropy, public=True)
+        """Ask to be removed: by a SelfRemove, which is always public, so that an external commit can carry it out.
+
+        Raises:
+            LocalError: not every member supports it, we have said so in this epoch, or we are no member any more.
+        """
+        return self.propose(SelfRemove(), entropy=entropy)
+
+    def _check_leaving(self) -> None:
+        kept = self._sending()
+        epoch = kept.epoch
+        if not epoch.tree.support.all_support_proposal(SelfRemove.proposal_type):
+            raise LocalError(
+                "not every member's capabilities list SelfRemove, so nobody can commit it: ask for a Remove"
+            )
+        own = member(epoch.own_leaf)
+        if any(isinstance(each.proposal, SelfRemove) and each.sender == own for each in kept.proposals.values()):
+            raise LocalError(f"we have asked to be removed in epoch {epoch.number} already: that can be sent again")
 
     def commit(
         self,
@@ -511,6 +603,8 @@ class Group:
         is reserved in the ledger like a message key.
 
         Args:
+            with_path: False is cheaper and makes nothing secret again; refused if a proposal needs a path, which may
+                be one of others'.
             pending: False leaves out what others proposed.
 
         Raises:
@@ -534,7 +628,7 @@ class Group:
             policy=checks.policy,
             run=checks.run,
         )
-        self.ledger.check_commit(epoch.number, epoch.authenticator)
+        self.ledger.check_commit(epoch.number, kept.parent_name)
         staged = make_commit(
             epoch,
             selected.kept,
@@ -550,10 +644,10 @@ class Group:
             checks=checks,
         )
         sealing = self._sealing(staged.authenticated, entropy, padding)
-        reservation = self.ledger.reserve_commit(epoch.number, epoch.authenticator).encode()
-        message, reservations = self._protected(kept, staged.authenticated, sealing)
+        message, reservations, position = self._protected(kept, staged.authenticated, sealing)
+        reservation = self.ledger.reserve_commit(epoch.number, kept.parent_name).encode()
+        record = RECORDS.encode(staged_record(staged, message, position))
         self._hold_own(kept, staged, message)
-        record = RECORDS.encode(staged_record(staged, message))
         return OwnCommit(staged, message, (reservation, *reservations), record, (*strange, *selected.rejected))
 
     def _pending(self, kept: KeptEpoch) -> tuple[list[SentProposal], tuple[Rejected, ...]]:
@@ -561,7 +655,7 @@ class Group:
         otherwise keep all from committing."""
         lookup = self._psks_from(kept)
         known, strange = [], []
-        for each in kept.proposals.values():
+        for each in kept.within_limits():
             sent = SentProposal(each.proposal, each.sender, each.reference)
             if isinstance(each.proposal, PreSharedKey) and lookup(each.proposal.psk) is None:
                 strange.append(Rejected(sent, MlsError("8.4/unknown-psk", f"{each.proposal.psk!r}")))
@@ -587,11 +681,14 @@ class Group:
         public: bool,
     ) -> Outgoing:
         kept = self._sending()
+        if not kept.has_room_for_proposal(member(kept.epoch.own_leaf)):
+            raise LocalError("we have made so many proposals in this epoch that others keep no more of them")
         authenticated, outgoing = self._sealed(kept, proposal, authenticated_data, entropy, padding, public)
         found = verified(kept.epoch, authenticated)
         assert isinstance(found, VerifiedProposal)
         kept.keep(found)
-        record = ProposalKept(kept.epoch.authenticator, authenticated.encode())
+        kept.messages[found.reference] = outgoing.message
+        record = ProposalKept(kept.epoch.authenticator, authenticated.encode(), message=outgoing.message)
         if secrets is not None and isinstance(proposal, Update):
             kept.own_updates[proposal.leaf_node.encryption_key] = secrets
             record = msgspec.structs.replace(
@@ -618,10 +715,11 @@ class Group:
         authenticated = sign_content(
             epoch.suite, epoch.signature_private, public_key, wire_format, framed, epoch.context_bytes
         )
-        message, reservations = self._protected(kept, authenticated, self._sealing(authenticated, entropy, padding))
+        sealing = self._sealing(authenticated, entropy, padding)
+        message, reservations, position = self._protected(kept, authenticated, sealing)
         echo = self._echo_of(message)
         kept.remember(echo)
-        record = RECORDS.encode(MessageSent(epoch.authenticator, echo))
+        record = RECORDS.encode(MessageSent(epoch.authenticator, echo, position))
         return authenticated, Outgoing(message, reservations, (record,))
 
     def _sealing(
@@ -634,17 +732,17 @@ class Group:
 
     def _protected(
         self, kept: KeptEpoch, authenticated: AuthenticatedContent, sealing: tuple[bytes, bytes] | None
-    ) -> tuple[bytes, tuple[bytes, ...]]:
-        """The message for the wire, and the reservation of its key."""
+    ) -> tuple[bytes, tuple[bytes, ...], bytes]:
+        """The message for the wire, the reservation of its key, and that key's position."""
         epoch = kept.epoch
         if sealing is None:
             public = public_message(epoch.suite, epoch.secrets.membership_key, authenticated, epoch.context_bytes)
-            return encode_message(public), ()
+            return encode_message(public), (), b""
         ratchet = ratchet_of(content_type(authenticated.content.content))
         reservation = self.ledger.reserve(epoch.number, epoch.authenticator, ratchet)
         key = kept.keys.advance(ratchet, reservation.first)
         sealed = seal_plaintext(epoch.suite, epoch.secrets.sender_data_secret, key, authenticated, *sealing)
-        return encode_message(sealed), (reservation.encode(),)
+        return encode_message(sealed), (reservation.encode(),), key.position
 
     def _hold_own(self, kept: KeptEpoch, staged: StagedCommit, message: bytes) -> None:
         sender = member(kept.epoch.own_leaf)
@@ -692,6 +790,8 @@ class Group:
                 for staged in each.staged:
                     group._restage(staged)
             group._at(state.current)
+            for one in kept:
+                one.align(ledger)
         except (ProtocolError, IndexError) as error:
             raise LocalError(f"this is no stored group: {error}") from None
         group._current, group.removed = state.current, state.removed
@@ -710,38 +810,57 @@ class Group:
 
     def _replay(self, record: Message) -> None:
         match record:
-            case MessageSent(epoch, echo):
-                self._at(epoch).remember(echo)
+            case MessageSent(epoch, echo, position):
+                kept = self._at(epoch)
+                self._sent_again(kept, position)
+                kept.remember(echo)
             case MessageReceived(epoch, position):
                 self._at(epoch).keys.mark_received(position)
             case ProposalKept(epoch) | CommitKept(epoch):
-                keep_again(self._at(epoch), record)
+                kept = self._at(epoch)
+                self._keep_elsewhere(kept, keep_again(kept, record))
             case CommitStaged():
                 self._restage(record)
             case CommitDiscarded(epoch, commit):
                 if self._at(epoch).staged.pop(commit, None) is None:
                     raise LocalError(f"commit {commit.hex()[:16]} is not staged on epoch {epoch.hex()[:16]}")
-            case EpochAdopted(epoch, commit, now):
+            case EpochAdopted(epoch, commit, now, dropped):
                 kept = self._at(epoch)
                 if commit not in kept.staged:
                     raise LocalError(f"commit {commit.hex()[:16]} is not staged on epoch {kept.epoch.number}")
+                entered = kept.staged[commit].next
+                self._check_dropped(dropped, kept.epoch.authenticator if entered is None else entered.authenticator)
                 self._enter(kept, kept.staged[commit], now)
-                self._drop(now)
+                self._forget(dropped)
             case EpochReturned(epoch):
                 self.return_to(epoch)
             case EpochsDropped(epochs):
-                for name in epochs:
-                    self._at(name)
-                if self._current in epochs or len(dict.fromkeys(epochs)) != len(epochs):
-                    raise LocalError("a record drops the current epoch, or one twice")
+                self._check_dropped(epochs, self._current)
                 self._forget(epochs)
             case _:
                 raise LocalError(f"{type(record).__name__} is no record of a group")
 
+    def _check_dropped(self, epochs: tuple[bytes, ...], current: bytes) -> None:
+        for name in epochs:
+            self._at(name)
+        if current in epochs or len(dict.fromkeys(epochs)) != len(epochs):
+            raise LocalError("a record drops the current epoch, or one twice")
+
+    def _sent_again(self, kept: KeptEpoch, position: bytes) -> None:
+        """A key of ours that was used after the state was stored; it may be that the ledger does not know."""
+        if position:
+            leaf, ratchet, generation = read_position(position)
+            if leaf != kept.epoch.own_leaf:
+                raise LocalError(f"a record says that we sent as leaf {leaf}")
+            kept.keys.mark_sent(ratchet, generation)
+            self.ledger.note(kept.epoch.number, kept.epoch.authenticator, ratchet, generation + 1)
+
     def _restage(self, record: CommitStaged) -> None:
         kept = self._at(record.epoch)
-        staged = staged_again(kept, record, Checks(policy=self.services.policy, run=self.services.run))
+        staged = staged_again(kept, record, msgspec.structs.replace(_ASKED_BEFORE, run=self.services.run))
         if record.own:
+            self._sent_again(kept, record.position)
             self._hold_own(kept, staged, record.message)
+            self.ledger.note(kept.epoch.number, kept.parent_name, COMMIT, 1)
         else:
             kept.staged[staged.id] = staged

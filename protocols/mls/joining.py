@@ -83,6 +83,8 @@ class StagedJoin(msgspec.Struct, frozen=True, eq=False):
 
     epoch: Epoch
     keys: MessageKeys
+    bundle: KeyPackageBundle
+    """Whose Welcome it was: when the group is durable, its private keys go, but for a last resort's."""
     signer: LeafIndex
     psks: tuple[PreSharedKeyId, ...]
     extensions: Extensions
@@ -125,7 +127,7 @@ def stage_welcome(
     epoch = entered(suite, context, tree, group_info.confirmation_tag, kept, private, bundle.signature_private)
     # Some peers put the external_pub in Welcomes too. It is not believed: ours comes from the key schedule.
     more = tuple(each for each in group_info.extensions if each.extension_type not in IN_GROUP_INFO)
-    return StagedJoin(epoch, keys, signer, group_secrets.psks, more)
+    return StagedJoin(epoch, keys, opened.bundle, signer, group_secrets.psks, more)
 
 
 def open_welcome(welcome: Welcome, bundles: Sequence[KeyPackageBundle], *, psks: PskLookup = no_psks) -> OpenedWelcome:
@@ -209,6 +211,7 @@ def believed_tree(
     if tree.tree_hash != context.tree_hash:
         raise MlsError("12.4.3.1/tree-hash", "the tree is not the one of the group context")
     tree.validate_structure()
+    tree.verify_parent_keys(checks.run)
     tree.verify_parent_hashes()
     # Not the lifetimes: a key package that was good when its owner was added may be long over (§7.3).
     check_members(tree, context, authenticate=checks.authenticate, policy=checks.policy)

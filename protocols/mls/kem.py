@@ -159,7 +159,7 @@ class DhKem(Kem):
 
 
 class MontgomeryKem(DhKem):
-    """X25519 or X448, where every string of the right length is a key, but a few have small order."""
+    """X25519 or X448, where every string of the right length works as a key."""
 
     def __init__(
         self,
@@ -169,14 +169,14 @@ class MontgomeryKem(DhKem):
         digest: Hash,
         public: Callable[[bytes], bytes],
         exchange: Callable[[bytes, bytes], bytes],
-        bits: int,
+        prime: int,
         small_order: tuple[int, ...],
     ) -> None:
         super().__init__(number, name, size, size, digest)
         self._public: Final = public
         self._exchange: Final = exchange
         self._private_info: Final = labeled_info(self._suite_id, b"sk", size) + b"\1"
-        self._coordinate_mask: Final = (1 << bits) - 1
+        self._prime: Final = prime
         self._small_order: Final = small_order
 
     def public(self, private: bytes) -> bytes:
@@ -186,12 +186,18 @@ class MontgomeryKem(DhKem):
         return self._exchange(private, their_public)
 
     def check_public(self, public: bytes) -> None:
-        """Beside the length: no point of small order. A member with such a key would have every commit of the
-        others fail, and comparing it with the few there are costs nothing beside a multiplication.
+        """Beside the length: the one encoding of a coordinate, and no point of small order.
+
+        RFC 7748 §5 has the top bit of X25519 ignored and coordinates reduced. As keys of a group that would give
+        one key several names, and "no two nodes have one key" compares names. Nobody computes such a key. A member
+        with a point of small order would have every commit of the others fail.
         """
         if len(public) != self.public_size:
             raise CryptoError("bad_key_length", f"{self.name} public key of {len(public)} bytes")
-        if int.from_bytes(public, "little") & self._coordinate_mask in self._small_order:
+        coordinate = int.from_bytes(public, "little")
+        if coordinate >= self._prime:
+            raise CryptoError("bad_key", f"{self.name} public key is not reduced")
+        if coordinate in self._small_order:
             raise CryptoError("low_order_point", f"{self.name} public key has small order")
 
     def _private_from(self, prk: bytes) -> bytes:
@@ -228,26 +234,24 @@ _P25519: Final = 2**255 - 19
 _P448: Final = 2**448 - 2**224 - 1
 
 # RFC 7748 §7 and the points of small order on both curves and their twists: order 1, 2 and 4 have
-# u = 0, 1 and -1; Curve25519 has two of order 8; p and p + 1 are 0 and 1 in other words.
+# u = 0, 1 and -1; Curve25519 has two of order 8.
 _SMALL_ORDER_25519: Final = (
     0,
     1,
     325606250916557431795983626356110631294008115727848805560023387167927233504,
     39382357235489614581723060781553021112529911719440698176882885853963445705823,
     _P25519 - 1,
-    _P25519,
-    _P25519 + 1,
 )
-_SMALL_ORDER_448: Final = (0, 1, _P448 - 1, _P448, _P448 + 1)
+_SMALL_ORDER_448: Final = (0, 1, _P448 - 1)
 
 DHKEM_P256: Final = WeierstrassKem(0x0010, "DHKEM(P-256, HKDF-SHA256)", P256, SHA256)
 DHKEM_P384: Final = WeierstrassKem(0x0011, "DHKEM(P-384, HKDF-SHA384)", P384, SHA384)
 DHKEM_P521: Final = WeierstrassKem(0x0012, "DHKEM(P-521, HKDF-SHA512)", P521, SHA512)
 DHKEM_X25519: Final = MontgomeryKem(
-    0x0020, "DHKEM(X25519, HKDF-SHA256)", X25519_KEY_SIZE, SHA256, x25519_public, x25519, 255, _SMALL_ORDER_25519
+    0x0020, "DHKEM(X25519, HKDF-SHA256)", X25519_KEY_SIZE, SHA256, x25519_public, x25519, _P25519, _SMALL_ORDER_25519
 )
 DHKEM_X448: Final = MontgomeryKem(
-    0x0021, "DHKEM(X448, HKDF-SHA512)", X448_KEY_SIZE, SHA512, x448_public, x448, 448, _SMALL_ORDER_448
+    0x0021, "DHKEM(X448, HKDF-SHA512)", X448_KEY_SIZE, SHA512, x448_public, x448, _P448, _SMALL_ORDER_448
 )
 
 

@@ -1,7 +1,8 @@
 """Leaf nodes (RFC 9420 §7.2): a member's keys, credential and abilities, signed by the member.
 
 Ten thousand leaves mostly have one and the same set of capabilities. They are interned by their encoding:
-parsed once, one object for all, so that comparing them is comparing identities.
+parsed once, one object for all, so that comparing them is comparing identities. What is remembered may come from
+anybody, as a key package is parsed before it is believed: so lists that no honest client has are not.
 """
 
 from enum import IntEnum
@@ -19,6 +20,11 @@ LeafIndex = NewType("LeafIndex", int)
 NodeIndex = NewType("NodeIndex", int)
 """Leaf ``i`` is node ``2 i`` (appendix C); the two numberings are different types."""
 
+INTERNED_MAX: Final = 1024
+INTERNED_SIZE_MAX: Final = 1024
+"""Sets of capabilities that are remembered, and the bytes of the lists of one: ours have 42. All together take 12 MB
+at most, whoever filled them."""
+
 
 class LeafNodeSource(IntEnum):
     KEY_PACKAGE = 1
@@ -35,23 +41,35 @@ class Capabilities(msgspec.Struct, frozen=True, gc=False):
     proposals: tuple[int, ...] = ()
     credentials: tuple[int, ...] = (1,)
 
+    @property
+    def count(self) -> int:
+        """Of all that is listed."""
+        return (
+            len(self.versions)
+            + len(self.cipher_suites)
+            + len(self.extensions)
+            + len(self.proposals)
+            + len(self.credentials)
+        )
+
     def encode(self) -> bytes:
-        return _encoded(self)
+        return (_encoded if 2 * self.count <= INTERNED_SIZE_MAX else _encoded.__wrapped__)(self)
 
     @classmethod
     def read(cls, reader: Reader) -> "Capabilities":
         opaque = reader.opaque
-        return _interned(opaque(), opaque(), opaque(), opaque(), opaque())
+        lists = opaque(), opaque(), opaque(), opaque(), opaque()
+        return (_interned if sum(map(len, lists)) <= INTERNED_SIZE_MAX else _interned.__wrapped__)(*lists)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=INTERNED_MAX)
 def _encoded(each: Capabilities) -> bytes:
     return b"".join(
         map(uint16s, (each.versions, each.cipher_suites, each.extensions, each.proposals, each.credentials))
     )
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=INTERNED_MAX)
 def _interned(*lists: bytes) -> Capabilities:
     return Capabilities(*(Reader(opaque(each)).uint16s() for each in lists))
 

@@ -219,6 +219,11 @@ class MessageKeys:
         if chain is None or generation >= chain.generation:
             self.advance(ratchet, generation)
 
+    def sent(self, ratchet: Ratchet) -> int:
+        """Our own generations below this one are erased here."""
+        chain = None if self.own_leaf is None else self._chains.get(2 * self.own_leaf + ratchet)
+        return 0 if chain is None else chain.generation
+
     # -- the one and only -------------------------------------------------------------------------------
 
     def wipe(self) -> None:

@@ -25,7 +25,7 @@ from protocols.mls.framing import (
 from protocols.mls.leaf_node import LeafIndex, LeafNode
 from protocols.mls.message_keys import MessageKeys, Opening
 from protocols.mls.proposal_rules import who_may
-from protocols.mls.proposals import Add, Proposal
+from protocols.mls.proposals import Add, Proposal, SelfRemove
 from protocols.mls.protection import open_private, open_public, verify_content
 
 
@@ -39,6 +39,9 @@ class ApplicationMessage(msgspec.Struct, frozen=True):
     """Of the sender's leaf in that epoch: the leaf may be another's by now."""
     authenticated_data: bytes
     data: bytes
+
+    def __repr__(self) -> str:
+        return f"ApplicationMessage(from leaf {self.sender}, {len(self.data)} bytes)"
 
 
 class VerifiedProposal(msgspec.Struct, frozen=True):
@@ -71,16 +74,24 @@ def open_message(
     """Decrypt or check the tag, then check the signature.
 
     Raises:
-        MlsError: of sections 6 and 9, and of 12.1.8 for senders from outside.
+        MlsError: of sections 6 and 9, of 12.1.8 for senders from outside, and a SelfRemove that is not public.
     """
     opening = None
     if isinstance(message, PrivateMessage):
         authenticated, opening = open_private(epoch.suite, epoch.secrets.sender_data_secret, keys, message)
     else:
         authenticated = open_public(epoch.suite, epoch.secrets.membership_key, message, epoch.context_bytes)
+    verify_sender(epoch, authenticated)
+    if opening is not None and isinstance(authenticated.content.content, SelfRemove):
+        # Whoever joins by an external commit has to be able to carry it out, and reads public messages only.
+        raise MlsError("extensions-draft/self-remove-private", f"by leaf {authenticated.content.sender.index}")
+    return authenticated, opening
+
+
+def verify_sender(epoch: Epoch, authenticated: AuthenticatedContent) -> None:
+    """That its sender may send such a thing, and signed it (§6.1)."""
     key = signature_key(epoch, authenticated.content)
     verify_content(epoch.suite, key, authenticated, epoch.context_bytes)
-    return authenticated, opening
 
 
 def signature_key(epoch: Epoch, content: FramedContent) -> bytes:

@@ -20,10 +20,13 @@ class Received(msgspec.Struct, frozen=True):
 
     content: Verified | Echo
     record: bytes
-    """To be durable before the message is acknowledged; as large as one proposal or commit, or 80 bytes."""
+    """Secret. To be durable before the message is acknowledged; as large as one proposal or commit, or 80 bytes."""
     evidence: ForkEvidence | None = None
     """The sender of this commit had made another one in the same epoch: both together prove it. If the sender is
     ourselves, somebody else has our signature key, or we lost what we had done."""
+
+    def __repr__(self) -> str:
+        return f"Received({self.content!r}{', and evidence' if self.evidence else ''})"
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -33,6 +36,10 @@ class Outgoing(msgspec.Struct, frozen=True):
     reservations: tuple[bytes, ...]
     """For the store that is never rolled back; none for a public message, which uses no key."""
     records: tuple[bytes, ...]
+    """Secret."""
+
+    def __repr__(self) -> str:
+        return f"Outgoing({len(self.message)} bytes)"
 
 
 class Staged(msgspec.Struct, frozen=True):
@@ -40,6 +47,10 @@ class Staged(msgspec.Struct, frozen=True):
 
     commit: StagedCommit
     record: bytes
+    """Secret."""
+
+    def __repr__(self) -> str:
+        return f"Staged({self.commit!r})"
 
 
 class OwnCommit(msgspec.Struct, frozen=True):
@@ -53,9 +64,19 @@ class OwnCommit(msgspec.Struct, frozen=True):
     rejected: tuple[Rejected, ...]
     """Proposals of others that could not be committed, and why."""
 
+    def __repr__(self) -> str:
+        return f"OwnCommit({self.commit!r}, {len(self.message)} bytes, {len(self.rejected)} proposals rejected)"
+
 
 class Moved(msgspec.Struct, frozen=True):
-    """The group stands elsewhere. When ``record`` is durable, whatever is stored for the epochs in ``erase`` goes."""
+    """The group stands elsewhere.
+
+    If epochs are in ``erase``, their secrets are still in what was stored before: store ``Group.to_bytes()`` afresh,
+    and then destroy all older states and records, this one included.
+    """
 
     record: bytes
     erase: tuple[bytes, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Moved({len(self.erase)} epochs to erase)"

@@ -25,14 +25,17 @@ class Policy(msgspec.Struct, frozen=True):
 
     may_succeed: Callable[[Credential, Credential], bool] = same_credential
     """Whether a member with the first credential may go on with the second (§5.3.1), or join in its place by an
-    external commit (§12.2): with a careless answer, anybody who has the group info removes whom he likes."""
+    external commit (§12.2): with a careless answer, anybody who has the group info removes whom he likes. Where no
+    authentication service is asked, the latter has to keep its signature key too, as a name is no proof."""
 
     client: Callable[[Credential], bytes] | None = None
     """The client that a credential stands for, so that nobody is added twice (§12.2). None goes by signature
     keys alone, which is quick; otherwise the members are looked through at each Add."""
 
     accept: Callable[[Proposal, Sender], bool] | None = None
-    """Whether this sender may have this proposal committed (§12.2: "additional rules")."""
+    """Whether this sender may have this proposal committed (§12.2: "additional rules"). None takes what is sound;
+    but a committer then leaves out what others proposed and could break the group (``check_prudent``), and strangers
+    who ask to be added keep nobody from speaking. With an answer, it is the application that decides on all that."""
 
     path_required: frozenset[int] = frozenset()
     """Which custom proposal types need a path (§12.4)."""

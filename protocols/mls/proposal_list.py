@@ -8,7 +8,7 @@ members *after* the commit, so a key may pass from one member to the next in a s
 Members who stay as they are were checked when they came, so only their summary is asked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -21,9 +21,9 @@ from protocols.mls.extensions import Extensions
 from protocols.mls.framing import Sender, SenderType
 from protocols.mls.fresh_leaves import (
     FreshLeaf,
-    check_clients,
-    check_credentials_together,
-    check_keys,
+    client_faults,
+    credential_faults,
+    key_faults,
     staying_members,
 )
 from protocols.mls.group_context import GroupContext
@@ -55,8 +55,8 @@ from protocols.mls.proposals import (
 from protocols.mls.psk import PreSharedKeyId, ResumptionUsage
 from protocols.mls.ratchet_tree import RatchetTree
 from protocols.mls.suite import CipherSuite
+from protocols.mls.support import Support
 from protocols.mls.validation import (
-    Demands,
     check_abilities,
     demands,
     forgeries,
@@ -136,7 +136,8 @@ def check_proposals(
         run: may check signatures in chunks on threads.
 
     Raises:
-        ProposalError: a rule of §12, or of what a proposal contains, and the proposal that breaks it.
+        ProposalError: a rule of §12, or of what a proposal contains, and the proposal that breaks it; with all
+            ``others`` that the same check found.
         LocalError: a commit by a sender that makes none, or an external one without ``path_leaf``.
     """
     external = committer.sender_type == SenderType.NEW_MEMBER_COMMIT
@@ -160,22 +161,22 @@ def check_proposals(
     staying = staying_members(tree, listed.gone, fresh)
     base = staying.support
     checker = ProposalChecker(suite, context, tree, listed.extensions, now_s, authenticate, policy, follow_up)
-    for position, sent in enumerate(proposals):
-        with at(position):
-            checker.check(sent, base)
-    _check_types_supported(proposals, tree, listed)
     if path_leaf is not None:
-        removed = [(position, listed.removes[0]) for position in positions.get(_T.REMOVE, ())] if external else ()
-        _check_path_leaf(path_leaf, tree, committer, removed, demands(suite, listed.extensions), policy)
-    check_credentials_together(fresh, base)
-    check_clients(fresh, tree, listed.gone, policy)
-    check_keys(fresh, tree, staying, listed.gone)
+        _check_path_leaf(path_leaf, committer, positions, listed, checker)
+    _raise_all(_content_faults(proposals, checker, base))
+    _raise_all(_support_faults(proposals, tree, listed))
+    _raise_all(credential_faults(fresh, base))
+    _raise_all(client_faults(fresh, tree, listed.gone, policy))
+    _raise_all(key_faults(fresh, tree, staying, listed.gone))
     if signatures:
-        owners = [(position, claim) for position, sent in enumerate(proposals) for claim in checker.claims(sent)]
-        for forged in forgeries(suite, [claim for _, claim in owners], run):
-            position, claim = owners[forged]
-            raise ProposalError(claim.rule, "", position)
+        _raise_all(_signature_faults(proposals, checker, run))
     return listed
+
+
+def _raise_all(faults: Iterator[ProposalError]) -> None:
+    """A check goes on behind a fault as if the proposal were not there, so that what is left has none of its kind."""
+    for first in faults:
+        raise ProposalError(first.reason, first.detail, first.position, tuple(faults))
 
 
 # -- which stand in it, and how often -------------------------------------------------------------------
@@ -260,51 +261,77 @@ def _listed(proposals: Sequence[SentProposal], context: GroupContext, policy: Po
     )
 
 
-def _check_types_supported(proposals: Sequence[SentProposal], tree: RatchetTree, listed: ProposalList) -> None:
+# -- what is in them, and beside whom --------------------------------------------------------------------
+
+
+def _content_faults(
+    proposals: Sequence[SentProposal], checker: ProposalChecker, base: Support
+) -> Iterator[ProposalError]:
+    for position, sent in enumerate(proposals):
+        try:
+            checker.check(sent, base)
+        except MlsError as error:
+            yield ProposalError(error.reason, error.detail, position)
+
+
+def _support_faults(
+    proposals: Sequence[SentProposal], tree: RatchetTree, listed: ProposalList
+) -> Iterator[ProposalError]:
     """Types beyond the default ones need all who were members and remain such (§12.2)."""
     if not listed.custom and not listed.self_removes:
         return
     processing = tree.changed({}, listed.gone, ())[0].support if listed.gone else tree.support
     for position, sent in enumerate(proposals):
         if not processing.all_support_proposal(sent.proposal.proposal_type):
-            raise ProposalError("12.2/unsupported-proposal-type", f"{sent.proposal.proposal_type}", position)
+            yield ProposalError("12.2/unsupported-proposal-type", f"{sent.proposal.proposal_type}", position)
+
+
+def _signature_faults(proposals: Sequence[SentProposal], checker: ProposalChecker, run: Run) -> Iterator[ProposalError]:
+    owners = [(position, claim) for position, sent in enumerate(proposals) for claim in checker.claims(sent)]
+    for forged in forgeries(checker.suite, [claim for _, claim in owners], run):
+        position, claim = owners[forged]
+        yield ProposalError(claim.rule, "", position)
 
 
 def _fresh(proposals: Sequence[SentProposal], committer: Sender, path_leaf: LeafNode | None) -> list[FreshLeaf]:
+    """The path's leaf comes first, as no committer can leave it out: whoever clashes with it is at fault."""
     fresh: list[FreshLeaf] = []
+    if path_leaf is not None:
+        member = committer.sender_type == SenderType.MEMBER
+        fresh.append(FreshLeaf(path_leaf, LeafIndex(committer.index) if member else None, None))
     for position, sent in enumerate(proposals):
         if isinstance(sent.proposal, Add):
             fresh.append(FreshLeaf(sent.proposal.key_package.leaf_node, None, position))
         elif isinstance(sent.proposal, Update):
             fresh.append(FreshLeaf(sent.proposal.leaf_node, LeafIndex(sent.sender.index), position))
-    if path_leaf is not None:
-        member = committer.sender_type == SenderType.MEMBER
-        fresh.append(FreshLeaf(path_leaf, LeafIndex(committer.index) if member else None, None))
     return fresh
 
 
 def _check_path_leaf(
-    leaf: LeafNode,
-    tree: RatchetTree,
-    committer: Sender,
-    removed: Sequence[tuple[int, LeafIndex]],
-    wanted: Demands,
-    policy: Policy,
+    leaf: LeafNode, committer: Sender, positions: dict[int, list[int]], listed: ProposalList, checker: ProposalChecker
 ) -> None:
-    """The committer's new leaf: fit for the group, and the rightful heir of whose place it takes (§7.5, §12.2).
-
-    Without the second, whoever has the group info removes whom he likes by an external commit.
-    """
-    check_abilities(leaf, wanted)
+    """The committer's new leaf: fit for the group, and the rightful heir of whose place it takes (§7.5, §12.2)."""
+    changes = positions.get(_T.GROUP_CONTEXT_EXTENSIONS)
+    with at(changes[0] if changes else None):
+        check_abilities(leaf, demands(checker.suite, listed.extensions))
     if committer.sender_type == SenderType.MEMBER:
-        old = tree.leaf(LeafIndex(committer.index))
+        old = checker.tree.leaf(LeafIndex(committer.index))
         assert old is not None  # asked at the start
-        check_credential_successor(old, leaf, policy)
-        return
-    for position, index in removed:
-        old = tree.leaf(index)
+        check_credential_successor(old, leaf, checker.policy)
+    elif listed.removes:
+        old = checker.tree.leaf(listed.removes[0])
         assert old is not None  # the Remove was checked
-        with at(position):
-            if not policy.may_succeed(old.credential, leaf.credential):
-                raise MlsError("12.2/external-commit-remove-other", f"{leaf.credential} removes {old.credential}")
-            check_successor(old, leaf, policy)
+        with at(positions[_T.REMOVE][0]):
+            _check_return(old, leaf, checker)
+
+
+def _check_return(old: LeafNode, leaf: LeafNode, checker: ProposalChecker) -> None:
+    """An external commit replaces its author's leaf only: or whoever has the group info removes whom he likes.
+
+    Where no authentication service says who may have a credential, anybody can write a member's name: there the
+    signature key has to be the old one.
+    """
+    stranger = checker.authenticate is None and old.signature_key != leaf.signature_key
+    if stranger or not checker.policy.may_succeed(old.credential, leaf.credential):
+        raise MlsError("12.2/external-commit-remove-other", f"{leaf.credential} removes {old.credential}")
+    check_successor(old, leaf, checker.policy)

@@ -15,6 +15,7 @@ from protocols.mls.errors import MlsError
 from protocols.mls.extensions import GREASE, Extensions, external_senders
 from protocols.mls.framing import Sender, SenderType
 from protocols.mls.group_context import GroupContext
+from protocols.mls.key_package import MLS_1_0
 from protocols.mls.leaf_node import LeafIndex, LeafNode, LeafNodeSource
 from protocols.mls.policy import DEFAULT_POLICY, Policy
 from protocols.mls.proposals import (
@@ -33,7 +34,7 @@ from protocols.mls.proposals import (
 )
 from protocols.mls.psk import PreSharedKeyId, ResumptionPsk, ResumptionUsage
 from protocols.mls.ratchet_tree import RatchetTree
-from protocols.mls.suite import CipherSuite
+from protocols.mls.suite import CipherSuite, cipher_suite
 from protocols.mls.support import Support
 from protocols.mls.validation import (
     SignatureClaim,
@@ -64,14 +65,20 @@ class SentProposal(msgspec.Struct, frozen=True):
 
 
 class ProposalError(MlsError):
-    """A rule that one proposal of a list breaks: the one at ``position``, or the list without it if None."""
+    """A rule that one proposal of a list breaks: the one at ``position``, or the list without it if None.
 
-    def __init__(self, reason: str, detail: str = "", position: int | None = None) -> None:
+    ``others`` are what else was found by the same check, for who leaves all offenders out at once.
+    """
+
+    def __init__(
+        self, reason: str, detail: str = "", position: int | None = None, others: tuple["ProposalError", ...] = ()
+    ) -> None:
         super().__init__(reason, detail)
         self.position = position
+        self.others = others
 
-    def __reduce__(self) -> tuple[type["ProposalError"], tuple[str, str, int | None]]:  # type: ignore[override]
-        return type(self), (self.reason, self.detail, self.position)
+    def __reduce__(self) -> tuple[type["ProposalError"], tuple[object, ...]]:  # type: ignore[override]
+        return type(self), (self.reason, self.detail, self.position, self.others)
 
 
 class at:  # noqa: N801
@@ -144,6 +151,28 @@ def check_parties(sent: SentProposal, context: GroupContext, tree: RatchetTree) 
         raise MlsError("12.1.8.1/unknown-sender", f"external sender {sender.index}")
     if isinstance(proposal, Remove) and not is_member(tree, proposal.removed):
         raise MlsError("12.1.3/blank-leaf", f"leaf {proposal.removed}")
+
+
+def check_prudent(sent: SentProposal, committer: Sender, context: GroupContext, tree: RatchetTree) -> None:
+    """What others proposed, is sound, and would harm the group: left out unless the application decides (``accept``).
+
+    Any member can name a resumption PSK of the group that those who joined since, or keep fewer epochs, do not have:
+    the commit locks them out. And a ReInit ends the group, also where nobody can begin the one that it names. And
+    whoever has heard of a group's id can ask to be added to it: to let strangers in is for the application to say.
+    """
+    proposal = sent.proposal
+    if sent.sender == committer:
+        return
+    if sent.sender.sender_type == SenderType.NEW_MEMBER_PROPOSAL:
+        raise MlsError("policy/refused", "a stranger asks to be added, and no policy says that it may be")
+    if isinstance(proposal, PreSharedKey) and isinstance(proposal.psk, ResumptionPsk):
+        if proposal.psk.psk_group_id == context.group_id:
+            raise MlsError("policy/refused", f"not every member need have {proposal.psk!r}")
+    elif isinstance(proposal, ReInit):
+        support = tree.support
+        if proposal.version != MLS_1_0 or not support.all_support_cipher_suite(proposal.cipher_suite):
+            raise MlsError("policy/refused", f"version {proposal.version}, suite {proposal.cipher_suite:#06x} for all")
+        check_group_context_extensions(proposal.extensions, support, suite=cipher_suite(proposal.cipher_suite))
 
 
 def check_committed(sent: SentProposal, committer: Sender) -> None:

@@ -3,9 +3,12 @@
 A list with one bad proposal makes the whole commit bad, so whoever commits all that arrived can be stopped by
 anybody who proposes nonsense. The committer drops what does not fit, and says why. It does so by the order of
 arrival and the RFC's preferences alone: given the same proposals, it always keeps the same.
+
+Each check of the list names all who are at fault, and the next is of what is left: a flood of proposals that clash
+goes at once. Only Updates hold each other up, as a member whose Update is dropped has its old keys back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,9 +17,9 @@ import msgspec
 from protocols.mls.chunks import Run
 from protocols.mls.credentials import Authenticate
 from protocols.mls.errors import MlsError
-from protocols.mls.framing import Sender
+from protocols.mls.framing import Sender, member
 from protocols.mls.group_context import GroupContext
-from protocols.mls.leaf_node import LeafNode
+from protocols.mls.leaf_node import LeafIndex, LeafNode
 from protocols.mls.policy import DEFAULT_POLICY, Policy
 from protocols.mls.proposal_list import check_proposals
 from protocols.mls.proposal_rules import (
@@ -25,10 +28,10 @@ from protocols.mls.proposal_rules import (
     SentProposal,
     check_committed,
     check_parties,
+    check_prudent,
     leaf_concerned,
 )
 from protocols.mls.proposals import (
-    Add,
     GroupContextExtensions,
     PreSharedKey,
     Proposal,
@@ -77,7 +80,7 @@ def select_proposals(
         pending: by reference, in the order of their arrival.
 
     Raises:
-        MlsError: the committer's own proposals break a rule without any other.
+        MlsError: the committer's own proposals break a rule, whatever else is committed.
     """
     checker = ProposalChecker(suite, context, tree, (), now_s, authenticate, policy, None)
     sieve = _Sieve(list(pending), [])
@@ -98,11 +101,45 @@ def select_proposals(
                 signatures=False,
             )
         except ProposalError as error:
-            if error.position is None or error.position < len(own):
+            if not sieve.drop_faulty((error, *error.others), len(own)):
                 raise
-            sieve.drop(error.position - len(own), error)
         else:
             return Selection((*own, *sieve.kept), tuple(sieve.rejected))
+
+
+def committable(
+    sent: SentProposal,
+    *,
+    suite: CipherSuite,
+    context: GroupContext,
+    tree: RatchetTree,
+    own: LeafIndex,
+    authenticate: Authenticate | None = None,
+    policy: Policy = DEFAULT_POLICY,
+) -> bool:
+    """Whether a proposal is valid, as §12.4 means it: we would commit it alone, or another member if we may not."""
+    committer = own if leaf_concerned(sent) != own else next((leaf for leaf, _ in tree.members() if leaf != own), None)
+    if committer is None:
+        return False
+    try:
+        if policy.accept is None:
+            check_prudent(sent, member(own), context, tree)
+        check_proposals(
+            suite=suite,
+            context=context,
+            tree=tree,
+            proposals=(sent,),
+            committer=member(committer),
+            authenticate=authenticate,
+            policy=policy,
+        )
+    except MlsError:
+        return False
+    return True
+
+
+_OWN: Final = -1
+"""The position of everything that the committer does not drop."""
 
 
 @dataclass
@@ -110,8 +147,27 @@ class _Sieve:
     kept: list[SentProposal]
     rejected: list[Rejected]
 
-    def drop(self, position: int, error: MlsError) -> None:
-        self.rejected.append(Rejected(self.kept.pop(position), error))
+    def drop(self, errors: Mapping[int, MlsError]) -> None:
+        """Those at these positions."""
+        self.rejected += (Rejected(self.kept[position], error) for position, error in errors.items())
+        self.kept = [sent for position, sent in enumerate(self.kept) if position not in errors]
+
+    def drop_faulty(self, faults: Sequence[ProposalError], first: int) -> bool:
+        """What broke a rule, in a list whose positions before ``first`` are the committer's own; False if those did.
+
+        New extensions that somebody proposed bind all the others (§12.3). So they go first, and alone, if they are at
+        fault or may be the reason why an own proposal is.
+        """
+        errors: dict[int, MlsError] = {}
+        for fault in faults:
+            errors.setdefault(_OWN if fault.position is None else max(_OWN, fault.position - first), fault)
+        for position, sent in enumerate(self.kept):
+            if isinstance(sent.proposal, GroupContextExtensions) and (_OWN in errors or position in errors):
+                errors = {position: errors[position if position in errors else _OWN]}
+        if _OWN in errors:
+            return False
+        self.drop(errors)
+        return True
 
     def drop_unsound(self, checker: ProposalChecker, committer: Sender, run: Run) -> None:
         """Whatever is wrong in itself, or not for this committer to commit."""
@@ -121,6 +177,8 @@ class _Sieve:
                 check_parties(sent, checker.context, checker.tree)
                 check_committed(sent, committer)
                 checker.check(sent, None)
+                if checker.policy.accept is None:
+                    check_prudent(sent, committer, checker.context, checker.tree)
             except MlsError as error:
                 self.rejected.append(Rejected(sent, error))
             else:
@@ -130,11 +188,13 @@ class _Sieve:
         for found in forgeries(checker.suite, [claim for _, claim in owners], run):
             position, claim = owners[found]
             forged.setdefault(position, MlsError(claim.rule))
-        self.rejected += (Rejected(sound[position], error) for position, error in forged.items())
-        self.kept = [sent for position, sent in enumerate(sound) if position not in forged]
+        self.kept = sound
+        self.drop(forged)
 
     def drop_superseded(self, own: Sequence[SentProposal]) -> None:
         """Of those that cannot stand together, the one that §12.2 prefers; else the first."""
+        if any(isinstance(sent.proposal, ReInit) for sent in own):
+            self.drop({each: MlsError("12.2/reinit-with-others", "ours is alone") for each in range(len(self.kept))})
         winners: dict[object, SentProposal] = {}
         for sent in (*own, *self.kept):
             key = _rivalry(sent)
@@ -154,7 +214,6 @@ class _Sieve:
 
 
 _RULES: Final[dict[type[Proposal], str]] = {
-    Add: "12.2/duplicate-add",
     Update: "12.2/same-leaf",
     Remove: "12.2/same-leaf",
     SelfRemove: "12.2/same-leaf",
@@ -168,8 +227,6 @@ def _rivalry(sent: SentProposal) -> object:
     """What a list can have one proposal about."""
     if (leaf := leaf_concerned(sent)) is not None:
         return "leaf", leaf
-    if isinstance(sent.proposal, Add):
-        return "client", sent.proposal.key_package.leaf_node.signature_key
     if isinstance(sent.proposal, PreSharedKey):
         return "psk", sent.proposal.psk
     return type(sent.proposal) if isinstance(sent.proposal, GroupContextExtensions | ReInit) else None

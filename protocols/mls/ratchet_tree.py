@@ -24,7 +24,7 @@ from protocols.mls.support import Support
 from protocols.mls.tree_changes import Log, Nodes, fill, replace, truncated
 from protocols.mls.tree_encoding import decode_tree, encode_tree
 from protocols.mls.tree_nodes import LEAF_COUNT_MAX, Leaf, Node, Parent, ParentNode, join
-from protocols.mls.tree_validation import validate_unmerged_leaves, verify_leaf_signatures
+from protocols.mls.tree_validation import validate_unmerged_leaves, verify_leaf_signatures, verify_parent_keys
 
 __all__ = ["LEAF_COUNT_MAX", "ParentNode", "RatchetTree"]
 
@@ -251,6 +251,16 @@ class RatchetTree:
         ):
             if nodes := index.duplicate():
                 raise MlsError(rule, f"nodes {nodes} have one key")
+
+    def verify_parent_keys(self, run: Run = map) -> None:
+        """All parents' public keys, in chunks that ``run`` may hand to threads.
+
+        Raises:
+            MlsError: ``5.1/invalid-public-key``.
+        """
+        nodes = tree_nodes.nodes(self._root, self._height, 0)
+        parents = tuple((index, node) for index, node in nodes if isinstance(node, ParentNode))
+        verify_parent_keys(self.suite, parents, run)
 
     def verify_parent_hashes(self) -> None:
         """That every parent is vouched for from below (§7.9.2).

@@ -1,9 +1,13 @@
 """What a group writes down: one small record for each thing that happened, and now and then the whole.
 
-A record says what changed and is as large as that: a few dozen bytes for a message sent or received, the commit
-and our share of its secrets for a staged epoch, never the tree. ``Group.replay`` applies records to the state
-that they were written after. They hold secrets: whoever stores them seals them, under a key that is destroyed
-with the epoch they belong to.
+A record says what changed and is as large as that: a few dozen bytes for a message sent or received, the commit and
+our share of its secrets for a staged epoch. The tree is in it only as part of a Welcome of ours. ``Group.replay``
+applies records to the state that they were written after.
+
+They hold secrets, so whoever stores them seals them. The record that staged a commit has the secrets of the epoch
+that it leads to: what is to be erased with an old epoch is therefore everything up to the next whole state.
+
+A record's tag is its version: what changes gets another tag, and a reader that knows the old one goes on reading it.
 """
 
 from typing import Annotated, Final
@@ -25,10 +29,11 @@ VERSION: Final = 1
 
 
 class MessageSent(Message, frozen=True, gc=False, tag="mls.sent"):
-    """We sent a message, and shall know it when it comes back."""
+    """We sent a message, and shall know it when it comes back; if it was private, it used up a key of ours."""
 
     epoch: Name
     echo: Name
+    position: Name = b""
 
 
 class MessageReceived(Message, frozen=True, gc=False, tag="mls.received"):
@@ -44,6 +49,8 @@ class ProposalKept(Message, frozen=True, gc=False, tag="mls.proposal"):
     epoch: Name
     authenticated: Bytes
     position: Name = b""
+    message: Bytes = b""
+    """Of our own: what to send, byte for byte, as often as it takes."""
     encryption_private: PrivateKey = b""
     signature_private: PrivateKey = b""
 
@@ -67,6 +74,9 @@ class CommitStaged(Message, frozen=True, gc=False, tag="mls.staged"):
     own: bool
     message: Bytes
     """Of our own: what to send, byte for byte, as often as it takes."""
+    position: Name
+    group_info: Bytes
+    """Encrypted, as all Welcomes of the commit have it; the rest of each follows, with whom it is for."""
     welcomes: Annotated[tuple[tuple[tuple[int, ...], bytes], ...], msgspec.Meta(max_length=2**20)]
     secrets: Bytes
     keys: Bytes
@@ -90,6 +100,8 @@ class EpochAdopted(Message, frozen=True, gc=False, tag="mls.adopted"):
     epoch: Name
     commit: Name
     now: Uint64
+    dropped: Annotated[tuple[Name, ...], msgspec.Meta(max_length=1024)]
+    """What went with it: replayed as it was, however much is kept nowadays."""
 
 
 class EpochReturned(Message, frozen=True, gc=False, tag="mls.returned"):

@@ -6,11 +6,29 @@ An identifier is the section of RFC 9420 that has the rule (or the erratum, or t
 
 from typing import Final
 
+NOBODYS_FAULT: Final = frozenset(
+    {
+        "6/future-epoch",
+        "6/past-epoch",
+        "8.4/unknown-psk",
+        "9.2/generation-used",
+        "15.3/generation-too-old",
+        "erratum-8815/unknown-proposal",
+        "limit/commits",
+        "limit/proposals",
+        "limit/staged",
+        "11.2/unknown-origin",
+        "12.4.3.1/not-for-us",
+    }
+)
+"""Rules that honest members break too, as messages are late, doubled or many: refused, and not to be punished. Two more
+may be a message of a branch that is not known here: ``6.2/membership-tag`` and ``6.3.2/sender-data``."""
+
 RULES: Final[dict[str, str]] = {
     # -- §2: presentation language
     "2.1/truncated": "a structure ends where its bytes end",
     "2.1/trailing-bytes": "nothing follows a structure",
-    "2.1/too-large": "a message has at most the size that is read here",
+    "2.1/too-large": "a message has at most the size, the items and the numbers that are read here",
     "2.1.1/invalid-presence": "the presence octet of an optional value is 0 or 1",
     "2.1.2/invalid-length": "a vector's length has one, two or four bytes",
     "2.1.2/non-minimal-length": "a vector's length is written in its shortest form",
@@ -72,6 +90,7 @@ RULES: Final[dict[str, str]] = {
     "9.2/generation-used": "a generation of a ratchet is used for one message",
     # -- §10: key packages
     "10/version": "a key package is of the version of the message that carries it",
+    "10/extension-support": "a key package's extensions are of types that its leaf's capabilities list",
     "10.1/version": "a key package is of the group's protocol version",
     "10.1/cipher-suite": "a key package is of the group's cipher suite",
     "10.1/init-key": "a key package's init key is not its leaf's encryption key",
@@ -148,6 +167,7 @@ RULES: Final[dict[str, str]] = {
     "erratum-8745/extension-support": "the leaf of an Update or a commit supports every extension of the group context",
     "erratum-8815/unknown-proposal": "a proposal that a commit refers to has arrived",
     "extensions-draft/self-remove-by-value": "a SelfRemove is committed by reference",
+    "extensions-draft/self-remove-private": "a SelfRemove is sent in a public message",
     "extensions-draft/last-resort-data": "the mark of a last-resort key package has no data",
     "policy/refused": "the application accepts the proposal",
     "limit/proposals": "a sender has a bounded number of proposals kept in an epoch, and all together have",

@@ -12,7 +12,7 @@ and the *floor* rises above its number: an epoch below the floor that has no row
 sent in it any more. What is guaranteed, as long as what was reserved is durable before it is used:
 
 - no generation, and no right to commit, is given out twice, whatever is merged, applied twice or in another order;
-- sending is refused at worst in epochs older than the ``EPOCHS_MAX`` highest ones that were sent in.
+- sending is refused at worst in epochs older than the ``EPOCHS_MAX // 2`` highest ones that were sent in.
 
 It cannot help if the ledger itself was restored from a backup, or exists twice. Then the member needs a new leaf.
 """
@@ -38,7 +38,7 @@ _NAME_SIZE: Final = 32
 _RESERVATION: Final = Struct(f">Q{_NAME_SIZE}sBQQ")
 _ROW: Final = Struct(f">Q{_NAME_SIZE}sQQQ")
 
-_COMMIT: Final = len(Ratchet)
+COMMIT: Final = len(Ratchet)
 """Counted beside the ratchets, and never beyond one: a second commit on one parent is evidence against its author."""
 
 
@@ -95,7 +95,7 @@ class SendLedger:
         Raises:
             LocalError: we have committed in this epoch, or it is too old to know.
         """
-        if self._following(epoch, authenticator, _COMMIT):
+        if self._following(epoch, authenticator, COMMIT):
             raise LocalError(f"we have committed in epoch {epoch}: send that commit again, another would be a fork")
 
     def reserve_commit(self, epoch: int, authenticator: bytes) -> Reservation:
@@ -105,8 +105,8 @@ class SendLedger:
             LocalError: as ``check_commit``.
         """
         self.check_commit(epoch, authenticator)
-        self._raise(epoch, _name(authenticator), _COMMIT, 1)
-        return Reservation(epoch, _name(authenticator), _COMMIT, 0, 1)
+        self._raise(epoch, _name(authenticator), COMMIT, 1)
+        return Reservation(epoch, _name(authenticator), COMMIT, 0, 1)
 
     def _following(self, epoch: int, authenticator: bytes, kind: int) -> int:
         row = self._rows.get(_name(authenticator))
@@ -115,6 +115,16 @@ class SendLedger:
         if row is not None and row.epoch != epoch:
             raise LocalError(f"the authenticator is that of epoch {row.epoch}, not {epoch}")
         return 0 if row is None else row.following[kind]
+
+    def following(self, name: bytes, kind: int) -> int:
+        """Where what was given out of a ratchet, or of the right to commit, ends; 0 if nothing is known."""
+        row = self._rows.get(_name(name))
+        return 0 if row is None else row.following[kind]
+
+    def note(self, epoch: int, name: bytes, kind: int, following: int) -> None:
+        """What another state proves was given out: never lowers anything."""
+        if following and (_name(name) in self._rows or epoch >= self._floor):
+            self._raise(epoch, _name(name), kind, following)
 
     def apply(self, reservation: bytes) -> None:
         """What a journal says was reserved; in any order, and again.
@@ -125,7 +135,7 @@ class SendLedger:
         if len(reservation) != _RESERVATION.size:
             raise LocalError(f"a reservation of {len(reservation)} bytes, not {_RESERVATION.size}")
         epoch, name, ratchet, _, end = _RESERVATION.unpack(reservation)
-        if ratchet > _COMMIT or end > (GENERATIONS if ratchet < _COMMIT else 1):
+        if ratchet > COMMIT or end > (GENERATIONS if ratchet < COMMIT else 1):
             raise LocalError("these bytes are no reservation")
         if name in self._rows or epoch >= self._floor:
             self._raise(epoch, name, ratchet, end)

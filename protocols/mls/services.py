@@ -13,7 +13,8 @@ class Services(msgspec.Struct, frozen=True):
     """What a group asks of its surroundings."""
 
     authenticate: Authenticate | None = None
-    """The authentication service (§5.3.1); None takes every credential at its word."""
+    """The authentication service (§5.3.1); None takes every credential at its word, but from who comes back in a
+    member's place: there the signature key has to be the old one."""
     policy: Policy = DEFAULT_POLICY
     psks: PskLookup = no_psks
     origins: OriginLookup = no_origin
@@ -29,4 +30,5 @@ class Retention(msgspec.Struct, frozen=True):
     takes this device can read it and, from its init secret, everything that was committed on it."""
 
     epochs: int = 5
+    """The current one and those before it. What branches off from these is kept with them."""
     age_ns: int | None = None

@@ -4,8 +4,10 @@ A private key is a seed (EdDSA) or a big-endian scalar (ECDSA); an ECDSA public 
 and an ECDSA signature is DER. Signing takes the public key too, as the private one is never without it.
 Verifying answers false to anything that is no signature, however malformed.
 
-An ECDSA signature can be turned into another one of the same message by anybody. Nothing here identifies a
-message by its signature.
+Anybody can turn an ECDSA signature (r, s) into a second one of the same message, (r, n - s). MLS hashes signatures
+into references and transcripts, so that the twin of a message is another message to it: accepted instead of the
+first one, if it comes first. Ours have the smaller s; others' are not refused for the larger one, as RFC 9420 asks
+for neither. Whoever has to know whether a *signer* said two things compares ``signers_share``.
 """
 
 from abc import ABC, abstractmethod
@@ -68,6 +70,10 @@ class SignatureScheme(ABC):
     @abstractmethod
     def verify(self, public: bytes, message: bytes, signature: bytes) -> bool: ...
 
+    @abstractmethod
+    def signers_share(self, signature: bytes) -> bytes:
+        """The part that only the signer could choose, of a signature that verified."""
+
 
 class EdDsa(SignatureScheme):
     """RFC 8032. Whether a key is a point is left to verifying, which a leaf's key must pass anyway: to decode
@@ -106,6 +112,10 @@ class EdDsa(SignatureScheme):
     def verify(self, public: bytes, message: bytes, signature: bytes) -> bool:
         return self._verify(public, message, signature)
 
+    def signers_share(self, signature: bytes) -> bytes:
+        """All of it: R is hashed into the equation, and S is only taken below the order (RFC 8032 §8.4)."""
+        return signature
+
 
 class EcDsa(SignatureScheme):
     """FIPS 186-5 over a NIST curve, with the hash of its size and the nonces of RFC 6979."""
@@ -130,6 +140,10 @@ class EcDsa(SignatureScheme):
 
     def verify(self, public: bytes, message: bytes, signature: bytes) -> bool:
         return self._curve.verify(public, message, signature)
+
+    def signers_share(self, signature: bytes) -> bytes:
+        """r, which the twin has too. The nonce that makes it is derived from the message."""
+        return self._curve.signature_r(signature)
 
 
 def _sign_ed448(seed: bytes, public: bytes, message: bytes) -> bytes:

@@ -8,7 +8,7 @@ be done a second time. What is read back is held against the confirmation tag.
 import msgspec
 
 from protocols.errors import LocalError
-from protocols.mls.codec import decode
+from protocols.mls.codec import Reader, decode, vector
 from protocols.mls.epoch import Epoch
 from protocols.mls.framing import AuthenticatedContent
 from protocols.mls.kept import KeptEpoch
@@ -20,7 +20,7 @@ from protocols.mls.proposals import Update
 from protocols.mls.records import CommitKept, CommitStaged, KeptState, ProposalKept
 from protocols.mls.staging import Checks, LeafSecrets, OwnPart, SealedWelcome, StagedCommit, restage
 from protocols.mls.tree_private import TreePrivate
-from protocols.mls.welcome import Welcome
+from protocols.mls.welcome import EncryptedGroupSecrets, Welcome
 
 
 def kept_state(kept: KeptEpoch) -> KeptState:
@@ -50,7 +50,7 @@ def kept_from(state: KeptState) -> KeptEpoch:
     return kept
 
 
-def keep_again(kept: KeptEpoch, record: ProposalKept | CommitKept) -> None:
+def keep_again(kept: KeptEpoch, record: ProposalKept | CommitKept) -> VerifiedProposal | VerifiedCommit:
     """What arrived in an epoch, or was proposed by us, as it was before.
 
     Raises:
@@ -69,10 +69,14 @@ def keep_again(kept: KeptEpoch, record: ProposalKept | CommitKept) -> None:
         kept.keys.mark_received(record.position)
     kept.keep(found)
     kept.own_updates.update(own_update)
+    if isinstance(record, ProposalKept) and isinstance(found, VerifiedProposal) and record.message:
+        kept.messages[found.reference] = record.message
+    return found
 
 
 def _proposal_record(kept: KeptEpoch, proposal: VerifiedProposal) -> ProposalKept:
-    record = ProposalKept(kept.epoch.authenticator, proposal.authenticated.encode())
+    message = kept.messages.get(proposal.reference, b"")
+    record = ProposalKept(kept.epoch.authenticator, proposal.authenticated.encode(), message=message)
     if isinstance(proposal.proposal, Update):
         secrets = kept.own_updates.get(proposal.proposal.leaf_node.encryption_key)
         if secrets is not None:
@@ -84,15 +88,19 @@ def _proposal_record(kept: KeptEpoch, proposal: VerifiedProposal) -> ProposalKep
     return record
 
 
-def staged_record(staged: StagedCommit, message: bytes) -> CommitStaged:
-    """``message`` is what is sent of a commit of ours; empty for others'."""
+def staged_record(staged: StagedCommit, message: bytes, position: bytes = b"") -> CommitStaged:
+    """``message`` is what is sent of a commit of ours, and ``position`` the key that it used up."""
     entry, keys = staged.next, staged.keys
     return CommitStaged(
         epoch=staged.parent,
         authenticated=staged.authenticated.encode(),
         own=staged.own,
         message=message,
-        welcomes=tuple((each.joiners, each.welcome.encode()) for each in staged.welcomes),
+        position=position,
+        group_info=staged.welcomes[0].welcome.encrypted_group_info if staged.welcomes else b"",
+        welcomes=tuple(
+            (each.joiners, vector(secrets.encode() for secrets in each.welcome.secrets)) for each in staged.welcomes
+        ),
         secrets=b"" if entry is None else entry.secrets.encode(),
         keys=b"" if keys is None else keys.to_bytes(),
         private=b"" if entry is None else entry.private.encode(),
@@ -118,8 +126,13 @@ def staged_again(kept: KeptEpoch, record: CommitStaged, checks: Checks) -> Stage
             decode(TreePrivate.read, record.private),
             record.signature_private,
         )
+    suite = kept.epoch.suite.id
     welcomes = tuple(
-        SealedWelcome(tuple(map(LeafIndex, joiners)), decode(Welcome.read, welcome))
-        for joiners, welcome in record.welcomes
+        SealedWelcome(tuple(map(LeafIndex, joiners)), Welcome(suite, decode(_read_secrets, secrets), record.group_info))
+        for joiners, secrets in record.welcomes
     )
     return restage(kept.epoch, found, kept.proposals, part, checks, own=record.own, welcomes=welcomes)
+
+
+def _read_secrets(reader: Reader) -> tuple[EncryptedGroupSecrets, ...]:
+    return reader.vector(EncryptedGroupSecrets.read)

@@ -18,6 +18,10 @@ from protocols.mls.proposals import DEFAULT_PROPOSALS
 SUPPORTS_MAX: Final = 4096
 """Distinct sets, and pairs of them, remembered in the process: one for each release of each client in use."""
 
+SUPPORT_COUNT_MAX: Final = 128
+"""What is listed by a set that is remembered, or by a pair: ours list 21. Whoever sends us a tree has a say in what is
+remembered; with this bound it takes 90 MB at most."""
+
 _NONE: Final[frozenset[int]] = frozenset()
 
 
@@ -52,13 +56,29 @@ class Support(msgspec.Struct, frozen=True, gc=False):
 
     def joined(self, other: "Support") -> "Support":
         """Of the members of both."""
-        return self if self is other else _joined(self, other)
+        if self is other:
+            return self
+        return (_joined if self._count + other._count <= SUPPORT_COUNT_MAX else _joined.__wrapped__)(self, other)
+
+    @property
+    def _count(self) -> int:
+        return (
+            len(self.common_versions)
+            + len(self.common_cipher_suites)
+            + len(self.common_extensions)
+            + len(self.common_proposals)
+            + len(self.common_credentials)
+            + len(self.credentials_in_use)
+            + len(self.extensions_in_use)
+        )
 
 
 def leaf_support(leaf_node: LeafNode) -> Support:
     """Of one member."""
     in_use = tuple(each.extension_type for each in leaf_node.extensions)
-    return _leaf_support(leaf_node.capabilities, leaf_node.credential.credential_type, in_use)
+    kept = leaf_node.capabilities.count + len(in_use) <= SUPPORT_COUNT_MAX
+    recall = _leaf_support if kept else _leaf_support.__wrapped__
+    return recall(leaf_node.capabilities, leaf_node.credential.credential_type, in_use)
 
 
 @lru_cache(maxsize=SUPPORTS_MAX)

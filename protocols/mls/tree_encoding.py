@@ -17,6 +17,9 @@ LEAF: Final = 1
 PARENT: Final = 2
 """§7.8, ``NodeType``."""
 
+NODE_SIZE: Final = 224
+"""What a node is taken to need in memory, beside the bytes in it (``Reader.room``)."""
+
 
 def encode_tree(root: Node | None, height: int) -> bytes:
     nodes = [b"\0"] * ((2 << height) - 1)
@@ -58,6 +61,7 @@ def _read_nodes(suite: CipherSuite, reader: Reader) -> tuple[list[Leaf | None], 
         kind = reader.uint8() if present else 0
         if present and kind not in (LEAF, PARENT):
             raise MlsError("12.4.3.3/unknown-node-type", f"type {kind}")
+        reader.spend(NODE_SIZE * present)
         index = len(leaves) + len(parents)
         if index & 1:
             if kind == LEAF:

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 
 from protocols.mls.chunks import Run, in_chunks
 from protocols.mls.errors import MlsError
-from protocols.mls.leaf_node import LEAF_NODE_LABEL, LeafIndex, LeafNode
+from protocols.mls.leaf_node import LEAF_NODE_LABEL, LeafIndex, LeafNode, NodeIndex
 from protocols.mls.suite import CipherSuite
 from protocols.mls.tree_math import subtree
-from protocols.mls.tree_nodes import Node, Parent
+from protocols.mls.tree_nodes import Node, Parent, ParentNode
 
 
 def validate_unmerged_leaves(node: Node | None, height: int, first: int = 0, above: tuple[int, ...] = ()) -> None:
@@ -38,6 +38,24 @@ def validate_unmerged_leaves(node: Node | None, height: int, first: int = 0, abo
     split = bisect_left(above, middle)
     validate_unmerged_leaves(node.left, below, first, above[:split])
     validate_unmerged_leaves(node.right, below, middle, above[split:])
+
+
+def verify_parent_keys(suite: CipherSuite, parents: Sequence[tuple[NodeIndex, ParentNode]], run: Run) -> None:
+    """That something can be encrypted to each parent (§5.1, §7.1).
+
+    A parent hash is over whatever bytes there are. With a key that is none in the tree, every path past it fails,
+    and its author would be found only after we have joined.
+    """
+
+    def wrong(parents: Sequence[tuple[NodeIndex, ParentNode]]) -> Iterator[NodeIndex]:
+        for index, parent_node in parents:
+            try:
+                suite.check_public(parent_node.encryption_key)
+            except MlsError:
+                yield index
+
+    for index in in_chunks(run, wrong, parents):
+        raise MlsError("5.1/invalid-public-key", f"of node {index}")
 
 
 def verify_leaf_signatures(

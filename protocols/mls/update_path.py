@@ -1,9 +1,14 @@
 """Update paths (RFC 9420 §7.6): new keys from a leaf to the root, each encrypted to those who may know it."""
 
+from typing import Final
+
 import msgspec
 
 from protocols.mls.codec import Reader, opaque, vector
 from protocols.mls.leaf_node import LeafNode
+
+PATH_SIZE_MAX: Final = 32
+"""Ancestors of a leaf: its index has 32 bits."""
 
 
 class HpkeCiphertext(msgspec.Struct, frozen=True, gc=False):
@@ -41,4 +46,4 @@ class UpdatePath(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def read(cls, reader: Reader) -> "UpdatePath":
-        return cls(LeafNode.read(reader), reader.vector(UpdatePathNode.read))
+        return cls(LeafNode.read(reader), reader.vector(UpdatePathNode.read, PATH_SIZE_MAX))

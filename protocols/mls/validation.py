@@ -8,7 +8,8 @@ What is unique among members is not looked at here, as it can only be said of a 
 (``proposal_list``) or of a whole tree (``tree_validation``).
 
 Capabilities "MUST NOT" list default types (§7.2). We never do, and ignore it where others do: releases of most
-libraries have listed them, such leaves are in groups now, and what is listed without need harms nobody.
+libraries have listed them, such leaves are in groups now, and what is listed without need harms nobody. In the same
+way GREASE among a key package's extensions need not be listed (§10): mlspp draws it twice and lists another value.
 """
 
 from collections.abc import Iterator, Sequence
@@ -100,9 +101,20 @@ class Demands(msgspec.Struct, frozen=True):
     required: RequiredCapabilities
 
 
-@lru_cache(maxsize=256)
+DEMANDS_MAX: Final = 256
+DEMANDS_SIZE_MAX: Final = 4096
+"""Groups' extensions whose demands are remembered, and the bytes of each: anybody's group info is asked about too. They
+take 10 MB at most; longer ones, with certificates of external senders, are read anew in microseconds."""
+
+
 def demands(suite: CipherSuite, extensions: Extensions) -> Demands:
     """Remembered, as a list of a thousand Adds asks a thousand times."""
+    size = sum(4 + len(each.extension_data) for each in extensions)
+    return (_demands if size <= DEMANDS_SIZE_MAX else _demands.__wrapped__)(suite, extensions)
+
+
+@lru_cache(maxsize=DEMANDS_MAX)
+def _demands(suite: CipherSuite, extensions: Extensions) -> Demands:
     types = (each.extension_type for each in extensions)
     required = required_capabilities(extensions) or RequiredCapabilities()
     return Demands(suite, tuple(each for each in types if each not in DEFAULT_EXTENSIONS), required)
@@ -158,11 +170,12 @@ def check_leaf_itself(
         raise MlsError("13.5/grease-credential-type", f"type {leaf.credential.credential_type:#06x}")
     if leaf.credential.credential_type not in capabilities.credentials:
         raise MlsError("7.2/credential-type", f"type {leaf.credential.credential_type}")
+    listed = _listed_extensions(leaf) if leaf.extensions else DEFAULT_EXTENSIONS
     for extension in leaf.extensions:
         kind = extension.extension_type
         if kind in _KNOWN and kind not in IN_LEAF_NODE:
             raise MlsError("17.3/extension-place", f"type {kind} in a leaf")
-        if kind not in DEFAULT_EXTENSIONS and kind not in capabilities.extensions:
+        if kind not in listed:
             raise MlsError("7.3/extension-support", f"type {kind}")
     if (lifetime := leaf.lifetime) is not None:
         longest = policy.lifetime_max_s
@@ -188,8 +201,9 @@ def check_abilities(leaf: LeafNode, wanted: Demands) -> None:
         and _all_in(required.credential_types, capabilities.credentials)
     ):
         raise MlsError("7.3/required-capabilities", f"{capabilities} for {required}")
+    listed = _listed_extensions(leaf) if wanted.extensions else DEFAULT_EXTENSIONS
     for kind in wanted.extensions:
-        if kind not in capabilities.extensions:
+        if kind not in listed:
             # §13.4 asks it of those who are added only; without the erratum an Update could take it back.
             added = leaf.source == LeafNodeSource.KEY_PACKAGE
             raise MlsError("13.4/context-extension-support" if added else "erratum-8745/extension-support", f"{kind}")
@@ -211,7 +225,12 @@ def check_credential(credential: Credential, signature_key: bytes, authenticate:
 
 
 def _all_in(wanted: tuple[int, ...], listed: tuple[int, ...], default: frozenset[int] = frozenset()) -> bool:
-    return all(each in listed or each in default for each in wanted)
+    return not wanted or default.union(listed).issuperset(wanted)
+
+
+def _listed_extensions(leaf: LeafNode) -> frozenset[int]:
+    """A set, as a stranger may list a million types, and use sixty thousand."""
+    return DEFAULT_EXTENSIONS.union(leaf.capabilities.extensions)
 
 
 # -- key packages -----------------------------------------------------------------------------------
@@ -240,12 +259,15 @@ def check_key_package(
     leaf = key_package.leaf_node
     if key_package.init_key == leaf.encryption_key:
         raise MlsError("10.1/init-key")
+    listed = _listed_extensions(leaf) if key_package.extensions else DEFAULT_EXTENSIONS
     for extension in key_package.extensions:
         kind = extension.extension_type
         if kind in _KNOWN and kind not in IN_KEY_PACKAGE:
             raise MlsError("17.3/extension-place", f"type {kind} in a key package")
         if kind == ExtensionType.LAST_RESORT_KEY_PACKAGE and extension.extension_data:
             raise MlsError("extensions-draft/last-resort-data", f"{len(extension.extension_data)} bytes")
+        if kind not in listed and kind not in GREASE:
+            raise MlsError("10/extension-support", f"type {kind}")
     check_leaf_node(
         leaf,
         suite=suite,

@@ -1,14 +1,19 @@
 """Welcomes and group infos (RFC 9420 §12.4.3): how somebody outside comes to know a group."""
 
+from typing import Final
+
 import msgspec
 
 from protocols.mls.codec import Reader, opaque, optional, uint16, uint32, vector
 from protocols.mls.extensions import Extensions, encode_extensions, read_extensions
 from protocols.mls.group_context import GroupContext
-from protocols.mls.psk import PreSharedKeyId, read_psk_id
+from protocols.mls.psk import PSKS_MAX, PreSharedKeyId, read_psk_id
 from protocols.mls.update_path import HpkeCiphertext
 
-GROUP_INFO_LABEL = b"GroupInfoTBS"
+GROUP_INFO_LABEL: Final = b"GroupInfoTBS"
+
+JOINERS_MAX: Final = 2**17
+"""Joiners of one Welcome, as many as a commit can add. Each entry has 100 bytes and more, unless it is junk."""
 
 
 class GroupInfo(msgspec.Struct, frozen=True, gc=False):
@@ -54,7 +59,7 @@ class GroupSecrets(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def read(cls, reader: Reader) -> "GroupSecrets":
-        return cls(reader.opaque(), reader.optional(Reader.opaque), reader.vector(read_psk_id))
+        return cls(reader.opaque(), reader.optional(Reader.opaque), reader.vector(read_psk_id, PSKS_MAX))
 
     def __repr__(self) -> str:
         return f"GroupSecrets({len(self.psks)} PSKs)"
@@ -89,4 +94,4 @@ class Welcome(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def read(cls, reader: Reader) -> "Welcome":
-        return cls(reader.uint16(), reader.vector(EncryptedGroupSecrets.read), reader.opaque())
+        return cls(reader.uint16(), reader.vector(EncryptedGroupSecrets.read, JOINERS_MAX), reader.opaque())

@@ -262,7 +262,7 @@ def invite(made: World, welcome: Welcome) -> None:
         staged = stage_welcome(message, made.bundles, psks=psks, checks=CHECKS)
     except MlsError:
         return
-    _live_in(Group.join(staged, now_ns=NOW_NS, services=SERVICES))
+    _live_in(Group.join(staged, now_ns=NOW_NS, services=SERVICES, ledger=SendLedger()))
 
 
 def let_in(made: World, info: GroupInfo) -> None:
@@ -275,7 +275,7 @@ def let_in(made: World, info: GroupInfo) -> None:
         return
     authenticated = commit.authenticated
     deliver(made, [encode_message(PublicMessage(authenticated.content, authenticated.auth))])
-    _live_in(Group.join(commit, now_ns=NOW_NS, services=SERVICES))
+    _live_in(Group.join(commit, now_ns=NOW_NS, services=SERVICES, ledger=SendLedger()))
 
 
 def add(made: World, key_package: KeyPackage) -> None:

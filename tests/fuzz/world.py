@@ -153,7 +153,9 @@ class _Builder:
             welcome = own.commit.welcomes[0].welcome
             self.messages.append(encode_message(welcome))
             staged = stage_welcome(welcome, [bundle], psks=psks, checks=CHECKS)
-            self.groups[name] = Group.join(staged, now_ns=NOW_NS, services=SERVICES, retention=retention_of(name))
+            self.groups[name] = Group.join(
+                staged, now_ns=NOW_NS, services=SERVICES, retention=retention_of(name), ledger=SendLedger()
+            )
 
     def _made(self, author: str, proposals: list[Proposal], options: dict[str, Any]) -> OwnCommit:
         group = self.groups[author]

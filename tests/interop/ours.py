@@ -24,7 +24,9 @@ from protocols.mls.key_package import MLS_1_0, KeyPackage
 from protocols.mls.message import MlsMessage, encode_message, parse
 from protocols.mls.opening import ApplicationMessage, VerifiedCommit, VerifiedProposal
 from protocols.mls.outcomes import Echo
+from protocols.mls.policy import Policy
 from protocols.mls.ratchet_tree import RatchetTree
+from protocols.mls.send_ledger import SendLedger
 from protocols.mls.services import Services
 from protocols.mls.signatures import SignatureKeyPair
 from protocols.mls.staging import Checks
@@ -74,7 +76,7 @@ class OurClient:
         self._bundles: list[KeyPackageBundle] = []
         self._psks: dict[bytes, bytes] = {}
         self._group: Group | None = None
-        self._services: Final = Services(psks=self._psk, origins=self._origin)
+        self._services: Final = Services(psks=self._psk, origins=self._origin, policy=Policy(accept=lambda *_: True))
 
     def key_package(self, suite: int | None = None) -> bytes:
         bundle = self._bundle(self._suite if suite is None else cipher_suite(suite))
@@ -105,7 +107,7 @@ class OurClient:
             origins=self._origin,
             checks=self._checks(),
         )
-        self._group = Group.join(staged, now_ns=self._now_ns(), services=self._services)
+        self._group = Group.join(staged, now_ns=self._now_ns(), services=self._services, ledger=SendLedger())
         used = staged.epoch.own_leaf_node
         self._bundles = [each for each in self._bundles if each.key_package.leaf_node != used]
         self._signer = SignatureKeyPair(staged.epoch.signature_private, used.signature_key)
@@ -183,7 +185,7 @@ class OurClient:
             commit = reinitialise(old, bundle, others, entropy=self._entropy, checks=self._checks())
         else:
             commit = branch(old, bundle, group_id, others, entropy=self._entropy, checks=self._checks())
-        self._group = Group.join(commit, now_ns=self._now_ns(), services=self._services)
+        self._group = Group.join(commit, now_ns=self._now_ns(), services=self._services, ledger=SendLedger())
         return encode_message(commit.welcomes[0].welcome)
 
     def store_psk(self, psk_id: bytes, psk: bytes) -> None:

@@ -33,6 +33,7 @@ from protocols.mls.key_package import KeyPackage
 from protocols.mls.leaf_node import Capabilities, LeafIndex
 from protocols.mls.message import encode_message
 from protocols.mls.opening import VerifiedCommit, VerifiedProposal
+from protocols.mls.policy import Policy
 from protocols.mls.proposals import (
     Add,
     Custom,
@@ -104,7 +105,8 @@ class History:
 
     @property
     def services(self) -> Services:
-        return Services(psks=self.psk, origins=self.origin)
+        """Whatever is proposed is committed: resumption PSKs that everybody has, and the ReInit to come."""
+        return Services(policy=Policy(accept=lambda _proposal, _sender: True), psks=self.psk, origins=self.origin)
 
     def psk(self, psk: PreSharedKeyId) -> bytes | None:
         if isinstance(psk, ExternalPsk):
@@ -270,7 +272,7 @@ class History:
                     continue
                 bundle = self.bundles[name]
                 joined = stage_welcome(sealed.welcome, [bundle], ratchet_tree=tree, psks=self.psk, origins=self.origin)
-                self.groups[name] = Group.join(joined, now_ns=0, services=self.services)
+                self.groups[name] = Group.join(joined, now_ns=0, services=self.services, ledger=SendLedger())
         epoch = self.somebody.current
         assert {group.current.authenticator for group in self.groups.values()} == {epoch.authenticator}
         self.past[epoch.group_id, epoch.number] = epoch.resumption_psk, self.somebody.origin()

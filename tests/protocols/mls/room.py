@@ -39,6 +39,7 @@ from protocols.mls.proposals import Add, Proposal
 from protocols.mls.protection import membership_tag, ratchet_of, seal_private, sign_content
 from protocols.mls.psk import ExternalPsk, PreSharedKeyId
 from protocols.mls.ratchets import MessageKey
+from protocols.mls.send_ledger import SendLedger
 from protocols.mls.services import Services
 from protocols.mls.staging import StagedCommit
 from protocols.mls.suite import SUITES, CipherSuite, Entropy
@@ -171,7 +172,7 @@ class Room:
         return own
 
     def join(self, name: str, welcome: Welcome) -> Group:
-        joined = Group.join(self.staged_join(name, welcome), now_ns=NOW_NS, services=self.services)
+        joined = Group.join(self.staged_join(name, welcome), now_ns=NOW_NS, services=self.services, ledger=SendLedger())
         self.groups[name] = joined
         return joined
 

@@ -11,18 +11,20 @@ import msgspec
 import pytest
 
 from protocols.errors import LocalError
-from protocols.mls import ratchets
+from protocols.mls import message_keys, ratchets
 from protocols.mls.codec import VECTOR_SIZE_MAX, varint
-from protocols.mls.commit import Commit
+from protocols.mls.commit import Commit, ProposalRef
 from protocols.mls.committing import Welcomes
 from protocols.mls.errors import MlsError
 from protocols.mls.external import make_external_commit
 from protocols.mls.framing import AuthenticatedContent, FramedContent, PublicMessage, WireFormat, member
-from protocols.mls.group import STAGED_MAX, Group
+from protocols.mls.group import Group
 from protocols.mls.kept import (
     COMMITS_FROM_OUTSIDE_MAX,
     COMMITS_PER_SIGNER_MAX,
+    PROPOSALS_MAX,
     PROPOSALS_PER_SENDER_MAX,
+    STAGED_MAX,
 )
 from protocols.mls.message import encode_message
 from protocols.mls.message_keys import GENERATION_SKIP_MAX
@@ -33,6 +35,7 @@ from protocols.mls.psk import PSKS_MAX, ExternalPsk
 from protocols.mls.ratchets import Ratchet
 from protocols.mls.secret_tree import LEAVES_MAX
 from protocols.mls.services import Retention
+from protocols.mls.staging import StagedCommit
 from tests.protocols.mls.room import (
     GROUP_ID,
     NOW_NS,
@@ -301,6 +304,52 @@ def test_flood_of_proposals_is_stopped_and_leaves_room_for_others(room: Room) ->
     assert own.commit.removed == (room.leaf("mal"),)
 
 
+def test_room_that_is_full_refuses_nothing_that_a_commit_refers_to(room: Room) -> None:
+    """Mal fills Ada's room with some proposals and Bob's with others. Ada commits hers: had Bob no room for them, he
+    could not follow, and the group would be split."""
+    mal, bob = room["mal"], room["bob"]
+    psks = [PreSharedKey(ExternalPsk(b"%d" % number, bytes(32))) for number in range(2 * PROPOSALS_PER_SENDER_MAX)]
+    messages = [public(mal, signed(mal, each)) for each in psks]
+    hers, his = messages[:PROPOSALS_PER_SENDER_MAX], messages[PROPOSALS_PER_SENDER_MAX:]
+    room.receive(hers[0], ["cyd"])
+    for one, other in zip(hers, his, strict=True):
+        room["ada"].receive(one)
+        bob.receive(other)
+    for message in hers:
+        with refuses(bob, "limit/proposals"):
+            bob.receive(message)
+    own = room.make("ada")
+    found = bob.receive(own.message).content
+    assert isinstance(found, VerifiedCommit)
+    with refuses(bob, "erratum-8815/unknown-proposal"):
+        bob.stage(found, now_ns=NOW_NS)
+    for message in hers:
+        bob.receive(message)
+    staged = bob.stage(found, now_ns=NOW_NS).commit
+    assert len(staged.commit.proposals) == PROPOSALS_PER_SENDER_MAX
+    assert own.commit.next is not None
+    assert staged.next is not None
+    assert staged.next.authenticator == own.commit.next.authenticator
+
+
+def test_proposals_that_only_a_false_commit_lets_in_take_no_place_and_are_not_committed(room: Room) -> None:
+    """Mal refers to a thousand of its own."""
+    mal, bob = room["mal"], room["bob"]
+    count = 4 * PROPOSALS_PER_SENDER_MAX
+    made = [signed(mal, PreSharedKey(ExternalPsk(b"%d" % number, bytes(32)))) for number in range(count + 1)]
+    references = tuple(ProposalRef(room.suite.proposal_ref(each.encode())) for each in made)
+    bob.receive(public(mal, signed(mal, Commit(references, None))))
+    for each in made[:-1]:
+        bob.receive(public(mal, each))
+    with refuses(bob, "limit/proposals"):
+        bob.receive(public(mal, made[-1]))  # more than an honest commit names
+    assert len(bob.proposals()) == count >= PROPOSALS_MAX
+    bob.receive(room.propose("ada", Remove(room.leaf("mal")), public=True))
+    own = room.make("bob")
+    assert own.commit.removed == (room.leaf("mal"),)
+    assert len(own.commit.commit.proposals) + len(own.rejected) == PROPOSALS_PER_SENDER_MAX + 1
+
+
 def test_psk_that_nobody_has_stops_no_commit(room: Room) -> None:
     room.propose("mal", PreSharedKey(ExternalPsk(b"secret", bytes(32))))
     own = room.make("bob")
@@ -319,17 +368,39 @@ def test_flood_of_commits_by_a_member_is_stopped_at_the_evidence(room: Room) -> 
 
 
 def test_flood_of_external_commits_keeps_no_member_out(room: Room) -> None:
-    group_info, bob = room["ada"].current.group_info(), room["bob"]
-    flood = [
-        make_external_commit(group_info, person(f"x{number}").bundle, entropy=room.entropy)
-        for number in range(COMMITS_FROM_OUTSIDE_MAX + 1)
-    ]
-    for commit in flood[:-1]:
-        room.stage("bob", external(commit))
-    with refuses(bob, "limit/commits"):
-        bob.receive(external(flood[-1]))
+    """Not even of sound ones that are all staged; which of those are let go of is for the application to say."""
+    bob = room["bob"]
+    flood = [external(each) for each in external_commits(room, COMMITS_FROM_OUTSIDE_MAX + 1)]
+    for message in flood[:-1]:
+        room.stage("bob", message)
+    found = bob.receive(flood[-1]).content
+    assert isinstance(found, VerifiedCommit)
+    with refuses(bob, "limit/staged"):
+        bob.stage(found, now_ns=NOW_NS)
     assert len(bob.staged()) == COMMITS_FROM_OUTSIDE_MAX < STAGED_MAX
+    bob.discard(bob.staged()[0])
+    bob.stage(found, now_ns=NOW_NS)
     room.follow(room.make("ada").message, ["bob"])
+
+
+def test_flood_of_external_commits_keeps_no_joiner_out(room: Room) -> None:
+    """A lie from outside costs a signature. Ada heard the joiner before the flood and follows; Bob hears it after."""
+    bob = room["bob"]
+    *flood, joiner = external_commits(room, COMMITS_FROM_OUTSIDE_MAX + 2)
+    for each in flood:
+        false = altered(each.authenticated, confirmation_tag=bytes(32))
+        bob.receive(encode_message(PublicMessage(false.content, false.auth)))
+    assert len(bob.commits()) == COMMITS_FROM_OUTSIDE_MAX
+    room.follow(external(joiner), ["ada", "bob"])
+    assert bob.current.authenticator == room["ada"].current.authenticator
+
+
+def external_commits(room: Room, count: int) -> list[StagedCommit]:
+    """By so many strangers."""
+    group_info = room["ada"].current.group_info()
+    return [
+        make_external_commit(group_info, person(f"x{number}").bundle, entropy=room.entropy) for number in range(count)
+    ]
 
 
 def test_commit_with_altered_tags_keeps_the_true_one_from_nobody(room: Room) -> None:

@@ -1,32 +1,45 @@
 """Key packages as a client makes and keeps them."""
 
+from typing import Any
+
 import pytest
 
 from protocols.errors import LocalError
 from protocols.mls.client import KeyPackageBundle, default_capabilities, lifetime_from, new_key_package
 from protocols.mls.codec import decode
-from protocols.mls.credentials import BasicCredential
+from protocols.mls.credentials import BasicCredential, Credential, CustomCredential
 from protocols.mls.errors import MlsError
-from protocols.mls.extensions import GREASE, Extension
+from protocols.mls.extensions import GREASE, Extension, Extensions
 from protocols.mls.key_package import KeyPackage
-from protocols.mls.leaf_node import Lifetime
+from protocols.mls.leaf_node import Capabilities, Lifetime
 from protocols.mls.suite import SUITES
 from protocols.mls.validation import check_key_package
 from tests.protocols.mls.kit import SUITE, client, refused
 from tests.protocols.mls.trees import counting_entropy
 
+ALICE = BasicCredential(b"alice")
 
-def make(number: int = 1, *, last_resort: bool = False) -> KeyPackageBundle:
+
+def make(
+    number: int = 1,
+    *,
+    capabilities: Capabilities | None = None,
+    credential: Credential = ALICE,
+    extensions: Extensions = (),
+    leaf_extensions: Extensions = (),
+    last_resort: bool = False,
+) -> KeyPackageBundle:
     suite, entropy = SUITES[number], counting_entropy(number)
     signature = suite.signature_key_pair(entropy)
     return new_key_package(
         suite,
-        BasicCredential(b"alice"),
+        credential,
         signature_private=signature.private,
         signature_public=signature.public,
-        capabilities=default_capabilities(entropy=entropy),
+        capabilities=capabilities or default_capabilities(entropy=entropy),
         lifetime=lifetime_from(1_000_000),
-        extensions=(Extension(0x0A0A, b"grease"),),
+        extensions=extensions,
+        leaf_extensions=leaf_extensions,
         last_resort=last_resort,
         entropy=entropy,
     )
@@ -51,6 +64,23 @@ def test_last_resort_is_marked_and_signed() -> None:
     assert bundle.is_last_resort
     assert not make().is_last_resort
     check_key_package(bundle.key_package, suite=SUITE)
+
+
+@pytest.mark.parametrize(
+    "unlisted",
+    [
+        {"extensions": (Extension(0xF000, b""),)},
+        {"extensions": (Extension(0x0A0A, b"grease"),)},
+        {"leaf_extensions": (Extension(0xF000, b""),)},
+        {"last_resort": True},
+        {"credential": CustomCredential(0xF000, b"alice")},
+    ],
+)
+def test_what_a_key_package_uses_its_capabilities_list(unlisted: dict[str, Any]) -> None:
+    """§7.2, §10: nobody would take it."""
+    make(**unlisted, capabilities=Capabilities((1,), (1,), (10, 0xF000, 0x0A0A), (), (1, 0xF000)))
+    with pytest.raises(LocalError):
+        make(**unlisted, capabilities=Capabilities((1,), (1,), (), (), (1,)))
 
 
 def test_bundle_survives_storage() -> None:

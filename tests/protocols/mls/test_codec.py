@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from protocols.errors import LocalError
 from protocols.mls.codec import (
     MESSAGE_SIZE_MAX,
+    ROOM_MAX,
     VECTOR_SIZE_MAX,
     Reader,
     decode,
@@ -23,7 +24,11 @@ from protocols.mls.codec import (
     varint,
     vector,
 )
+from protocols.mls.commit import Commit
+from protocols.mls.credentials import read_credential
 from protocols.mls.errors import MlsError
+from protocols.mls.extensions import read_extensions
+from protocols.mls.welcome import Welcome
 from tests.protocols.mls.kit import refused
 
 LENGTHS = {
@@ -105,6 +110,60 @@ def test_items_of_a_vector_end_with_it() -> None:
     for short in range(1, len(inner)):
         with refused("2.1/truncated"):
             Reader(varint(2 * len(inner) - short) + inner + inner + b"rest!").vector(Reader.opaque)
+
+
+def test_vector_of_more_items_than_make_sense_is_refused() -> None:
+    items = vector([b"\7"] * 5)
+    assert Reader(items).vector(Reader.uint8, 5) == (7,) * 5
+    with refused("2.1/too-large"):
+        Reader(items).vector(Reader.uint8, 4)
+
+
+@pytest.mark.parametrize(
+    ("read", "data"),
+    [
+        (
+            lambda reader: reader.vector(lambda inner: inner.vector(Reader.opaque)),
+            vector([vector([b"\0"] * 2**14)] * 4),
+        ),
+        (lambda reader: reader.vector(Reader.uint32s), vector([uint32s((7,) * 2**15)] * 4)),
+    ],
+    ids=["items", "numbers"],
+)
+def test_many_vectors_together_have_room_for_so_many_objects(read: Callable[[Reader], Any], data: bytes) -> None:
+    """Each alone is short enough."""
+    reader = Reader(data)
+    read(reader)
+    spent = ROOM_MAX - reader.room
+    assert spent >= 2**16 * 36
+    reader = Reader(data)
+    reader.room = spent
+    read(reader)
+    reader = Reader(data)
+    reader.room = spent - 1
+    with refused("2.1/too-large"):
+        read(reader)
+
+
+@pytest.mark.parametrize(
+    ("read", "data"),
+    [
+        (Welcome.read, uint16(1) + vector([bytes(3)] * 2**20) + b"\0"),
+        (Commit.read, vector([b"\2\0"] * 2**20) + b"\0"),
+        (read_extensions, vector([uint16(7) + b"\0"] * 2**20)),
+        (read_credential, uint16(2) + vector([b"\0"] * 2**20)),
+    ],
+    ids=["Welcome", "Commit", "extensions", "certificates"],
+)
+def test_million_empty_items_do_not_become_a_million_objects(read: Callable[[Reader], Any], data: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with refused("2.1/too-large"):
+            decode(read, data)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 60_000_000
 
 
 @pytest.mark.parametrize("read", [Reader.uint16s, Reader.uint32s])

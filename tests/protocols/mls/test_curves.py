@@ -2,7 +2,7 @@
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from protocols.crypto import CryptoError
@@ -54,10 +54,11 @@ def small_point(curve: Curve) -> tuple[int, int]:
     ],
     ids=["P-256", "P-384"],
 )
-def test_signatures_are_those_of_rfc_6979(curve: Curve, private: str, r: str, s: str) -> None:
-    key = bytes.fromhex(private)
+def test_signatures_are_those_of_rfc_6979_with_the_smaller_s(curve: Curve, private: str, r: str, s: str) -> None:
+    key, larger = bytes.fromhex(private), int(s, 16)
     signature = curve.sign(key, curve.public(key), b"sample")
-    assert decode_dss_signature(signature) == (int(r, 16), int(s, 16))
+    assert decode_dss_signature(signature) == (int(r, 16), curve.order - larger)
+    assert curve.verify(curve.public(key), b"sample", encode_dss_signature(int(r, 16), larger))
     assert curve.verify(curve.public(key), b"sample", signature)
 
 

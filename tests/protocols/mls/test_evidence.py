@@ -1,8 +1,12 @@
 """Equivocation is proved to third parties, and honest members cannot be framed for it."""
 
+from hashlib import sha256, sha512
+
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from nacl import bindings as sodium
 
 from protocols.errors import LocalError
 from protocols.mls.codec import decode
@@ -14,10 +18,13 @@ from protocols.mls.group import Group
 from protocols.mls.message import encode_message
 from protocols.mls.opening import VerifiedCommit
 from protocols.mls.proposals import Remove
+from protocols.mls.protection import sign_content
+from protocols.mls.psk import ExternalPsk
 from protocols.mls.send_ledger import SendLedger
 from protocols.mls.suite import SUITES
+from tests.protocols.mls.forgery import forge_welcome
 from tests.protocols.mls.kit import refused
-from tests.protocols.mls.room import NOW_NS, Room, altered, person, public
+from tests.protocols.mls.room import NOW_NS, Room, altered, person, public, untouched
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
@@ -72,10 +79,10 @@ def test_private_commits_are_proof_too(room: Room) -> None:
 
 def test_commit_need_not_be_valid_to_be_proof(room: Room) -> None:
     """Or an equivocator would make the second one invalid."""
-    ada, mal = room["ada"], room["mal"]
+    ada, mal, second = room["ada"], room["mal"], twin(room, "mal")
     sound = room.make("mal", public=True)
     ada.receive(sound.message)
-    twin_commit = twin(room, "mal").commit(entropy=room.entropy, now_ns=NOW_NS, public=True).commit
+    twin_commit = second.commit(entropy=room.entropy, now_ns=NOW_NS, public=True).commit
     unsound = public(mal, altered(twin_commit.authenticated, confirmation_tag=bytes(32)))
     evidence = ada.receive(unsound).evidence
     assert evidence is not None
@@ -90,7 +97,8 @@ def test_commits_of_different_members_are_nobodys_fault(room: Room) -> None:
 
 
 def test_honest_member_signs_one_commit_whatever_happens(room: Room) -> None:
-    """After a crash before the commit was sent, and after a return to its parent."""
+    """After a crash before the commit was sent, after a return to its parent, and without its ledger if what it
+    stored has the commit."""
     ada = room["ada"]
     before, parent = ada.to_bytes(), ada.current.authenticator
     own = room.make("ada")
@@ -99,7 +107,9 @@ def test_honest_member_signs_one_commit_whatever_happens(room: Room) -> None:
     ledger = SendLedger()
     for each in own.reservations:
         ledger.apply(each)
-    for group in (ada, Group.from_bytes(before, ledger), Group.from_bytes(ada.to_bytes(), ada.ledger)):
+    stored = ada.to_bytes()
+    restored = [Group.from_bytes(stored, each) for each in (ada.ledger, SendLedger())]
+    for group in (ada, Group.from_bytes(before, ledger), *restored):
         with pytest.raises(LocalError, match="committed in epoch"):
             group.commit(entropy=room.entropy, now_ns=NOW_NS)
     assert ada.message_of(own.commit) == own.message
@@ -146,6 +156,84 @@ def test_signature_twin_of_a_commit_leads_elsewhere_and_frames_nobody(monkeypatc
     assert false.next.authenticator == computed.authenticator != true.next.authenticator
     assert own.commit.next is not None
     assert true.next.authenticator == own.commit.next.authenticator
+
+
+def test_one_content_signed_twice_is_proof(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The transcript covers the signature, and whoever has the key makes as many of them as it draws nonces. So Mal
+    leads Ada and Bob into two epochs by commits that say the same."""
+    own, mal, cyd = room.make("mal", public=True), room["mal"], room["cyd"]
+    again = signed_again(room, own.commit.authenticated, monkeypatch)
+    with monkeypatch.context() as patch:  # Cyd, an accomplice, finds the tag that goes with it
+        patch.setattr("protocols.mls.staging.compare_digest", lambda *_: True)
+        elsewhere = room.stage("cyd", public(cyd, again)).next
+    assert elsewhere is not None
+    message = public(mal, altered(again, confirmation_tag=elsewhere.confirmation_tag))
+    room.follow(own.message, ["ada"])
+    room.follow(message, ["bob"])
+    ada, bob = room["ada"], room["bob"]
+    assert ada.current.authenticator != bob.current.authenticator == elsewhere.authenticator
+    evidence = ada.receive(message).evidence
+    assert evidence is not None
+    assert bob.receive(own.message).evidence == evidence
+    assert evidence.first.content == evidence.second.content
+    ForkEvidence.from_bytes(evidence.to_bytes()).verify()
+    # Mal hears of what it has not made: somebody else has its key.
+    assert mal.receive(message).evidence == evidence
+
+
+def signed_again(room: Room, commit: AuthenticatedContent, monkeypatch: pytest.MonkeyPatch) -> AuthenticatedContent:
+    """By Mal, with a nonce that is not the one of its scheme."""
+    epoch, tag = room["mal"].current, commit.auth.confirmation_tag
+    private, key = epoch.signature_private, epoch.own_leaf_node.signature_key
+    sign = {1: ed25519_signature, 2: p256_signature}[room.suite.id]
+    with monkeypatch.context() as patch:
+        patch.setattr(type(room.suite.signature), "sign", lambda _scheme, *args: sign(*args))
+        again = sign_content(room.suite, private, key, commit.wire_format, commit.content, epoch.context_bytes, tag)
+    assert again.auth.signature != commit.auth.signature
+    return again
+
+
+def ed25519_signature(seed: bytes, public: bytes, message: bytes) -> bytes:
+    """RFC 8032 §5.1.6, but for the nonce."""
+    head = sha512(seed).digest()[:32]
+    scalar = bytes((head[0] & 248,)) + head[1:31] + bytes((head[31] & 63 | 64,))
+    nonce = sodium.crypto_core_ed25519_scalar_reduce(sha512(b"nonce").digest())
+    point = sodium.crypto_scalarmult_ed25519_base_noclamp(nonce)
+    challenge = sodium.crypto_core_ed25519_scalar_reduce(sha512(point + public + message).digest())
+    private = sodium.crypto_core_ed25519_scalar_reduce(scalar + bytes(32))
+    product = sodium.crypto_core_ed25519_scalar_mul(challenge, private)
+    return bytes(point + sodium.crypto_core_ed25519_scalar_add(nonce, product))
+
+
+def p256_signature(private: bytes, _public: bytes, message: bytes) -> bytes:
+    """FIPS 186-5 §6.4.1, but for the nonce."""
+    nonce = int.from_bytes(sha256(b"nonce").digest(), "big") % P256_ORDER
+    r = derive_private_key(nonce, SECP256R1()).public_key().public_numbers().x % P256_ORDER
+    digest, scalar = sha256(message).digest(), int.from_bytes(private, "big")
+    s = pow(nonce, -1, P256_ORDER) * (int.from_bytes(digest, "big") + r * scalar) % P256_ORDER
+    return encode_dss_signature(r, s)
+
+
+def test_member_lured_into_two_epochs_of_one_context_commits_once(room: Room) -> None:
+    """Evidence is over the group context, and a joiner has no more than a Welcome to tell it which secrets go with
+    one. Mal's second one names a PSK that the first does not."""
+    mal, client = room["mal"], room.client("dan")
+    psk = ExternalPsk(b"lure", bytes(room.suite.hash_size))
+    true = forge_welcome(mal, client)
+    false = forge_welcome(mal, client, psks=(psk,), known={psk: b"psk " + psk.encode()})
+    dan = room.join("dan", true)
+    own = room.make("dan")
+    journal = SendLedger()
+    for each in own.reservations:
+        journal.apply(each)
+    for ledger in (dan.ledger, SendLedger.from_bytes(dan.ledger.to_bytes()), journal):
+        joined = room.staged_join("dan", false)
+        lured = Group.join(joined, now_ns=NOW_NS, ledger=ledger, services=room.services)
+        assert lured.current.context == dan.epoch(own.commit.parent).context
+        assert lured.current.authenticator != own.commit.parent
+        with untouched(lured), pytest.raises(LocalError, match="committed in epoch"):
+            lured.commit(entropy=room.entropy, now_ns=NOW_NS)
+        lured.send(b"what is no commit is no evidence", entropy=room.entropy)
 
 
 def test_evidence_is_nothing_with_any_byte_changed(room: Room) -> None:

@@ -2,24 +2,36 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from protocols.errors import LocalError
+from protocols.mls.credentials import Credential
 from protocols.mls.errors import MlsError
 from protocols.mls.extensions import ExternalSender, external_senders_extension
-from protocols.mls.external import external_message, make_external_commit, propose_from_outside, propose_oneself
-from protocols.mls.framing import SenderType
+from protocols.mls.external import (
+    external_message,
+    make_external_commit,
+    propose_from_outside,
+    propose_oneself,
+    self_remove_from_outside,
+)
+from protocols.mls.framing import AuthenticatedContent, PublicMessage, Sender, SenderType, WireFormat, member
 from protocols.mls.group import Group
 from protocols.mls.leaf_node import LeafIndex
-from protocols.mls.message import encode_message
-from protocols.mls.opening import VerifiedProposal
-from protocols.mls.proposals import Add, GroupContextExtensions, Remove
+from protocols.mls.message import encode_message, parse
+from protocols.mls.opening import VerifiedCommit, VerifiedProposal
+from protocols.mls.policy import Policy
+from protocols.mls.proposals import Add, GroupContextExtensions, Remove, SelfRemove
 from protocols.mls.psk import ExternalPsk
 from protocols.mls.ratchet_tree import RatchetTree
-from protocols.mls.staging import StagedCommit
+from protocols.mls.send_ledger import SendLedger
+from protocols.mls.staging import Checks, StagedCommit
 from protocols.mls.suite import SUITES
-from tests.protocols.mls.kit import Client, refused
-from tests.protocols.mls.room import NOW_NS, Room, fresh, person, refuses, shared_psk, untouched
+from tests.protocols.mls.kit import Client, client, refused
+from tests.protocols.mls.room import NOW_NS, Room, fresh, person, refuses, shared_psk, signed, untouched
+
+OPEN_HOUSE = Policy(accept=lambda _proposal, _sender: True)
 
 
 def enter(room: Room, client: Client, via: str, **options: Any) -> StagedCommit:
@@ -32,7 +44,7 @@ def enter(room: Room, client: Client, via: str, **options: Any) -> StagedCommit:
     room.follow(message, room.others(client.name))
     for name in removed:
         del room.groups[name]
-    room.groups[client.name] = Group.join(commit, now_ns=NOW_NS, services=room.services)
+    room.groups[client.name] = Group.join(commit, now_ns=NOW_NS, services=room.services, ledger=SendLedger())
     room.check_agreement()
     return commit
 
@@ -111,6 +123,76 @@ def test_external_commit_carries_out_that_others_leave() -> None:
     assert sorted(room.groups) == ["ada", "bob", "eve"]
 
 
+def test_joiner_hears_from_the_wire_that_others_leave() -> None:
+    room = Room.of("ada", "bob", "cyd")
+    leaving = room["cyd"].leave(entropy=room.entropy).message
+    room.receive(leaving, ["ada", "bob"])
+    message, epoch = parse(leaving), room["ada"].current
+    assert isinstance(message, PublicMessage)
+    found = self_remove_from_outside(epoch.group_info(), epoch.tree, message)
+    [proposal] = room["ada"].proposals()
+    assert found == msgspec.structs.replace(proposal, epoch=b"")
+    assert enter(room, person("eve"), "ada", self_removes=(found,)).removed == (2,)
+    with refused("6/past-epoch"):
+        self_remove_from_outside(room["ada"].current.group_info(), room["ada"].current.tree, message)
+
+
+def test_nothing_but_a_members_own_wish_is_heard_from_outside() -> None:
+    room = Room.of("ada", "bob", "cyd")
+    ada = room["ada"]
+    info, tree = ada.current.group_info(), ada.current.tree
+
+    def heard(authenticated: AuthenticatedContent, **changes: Any) -> None:
+        content = msgspec.structs.replace(authenticated.content, **changes)
+        self_remove_from_outside(info, tree, PublicMessage(content, authenticated.auth))
+
+    leaving = signed(ada, SelfRemove())
+    heard(leaving)
+    for rule, authenticated, changes in (
+        ("6/other-group", leaving, {"group_id": b"other"}),
+        ("6/future-epoch", leaving, {"epoch": 2}),
+        ("6/past-epoch", leaving, {"epoch": 0}),
+        ("12.4.3.2/proposal-by-reference", signed(ada, Remove(0)), {}),
+        ("12.1.8/sender-type", leaving, {"sender": Sender(SenderType.EXTERNAL, 0)}),
+        ("6/sender-not-member", leaving, {"sender": member(3)}),
+        ("6/sender-not-member", leaving, {"sender": member(99)}),
+        ("6.1/signature", leaving, {"sender": member(1)}),
+        ("6.1/signature", leaving, {"authenticated_data": b"more"}),
+        ("6.1/signature", signed(ada, SelfRemove(), wire_format=WireFormat.PRIVATE_MESSAGE), {}),
+    ):
+        with refused(rule):
+            heard(authenticated, **changes)
+
+
+def test_member_who_comes_back_with_another_signature_key_is_believed_by_the_service_and_after_a_restart() -> None:
+    def registered(credential: Credential, _signature_key: bytes) -> bool:
+        return credential in known
+
+    known = [person(name).leaf.credential for name in ("ada", "bob", "cyd")]
+    room = Room.of("ada", "bob", "cyd", authenticate=registered)
+    renewed = client("bob of a new device", credential=known[1], capabilities=room.client("bob").leaf.capabilities)
+    with refused("12.2/external-commit-remove-other"):
+        make_external_commit(
+            room["ada"].current.group_info(), renewed.bundle, entropy=room.entropy, replaces=room.leaf("bob")
+        )
+    back = make_external_commit(
+        room["ada"].current.group_info(),
+        renewed.bundle,
+        entropy=room.entropy,
+        replaces=room.leaf("bob"),
+        checks=Checks(authenticate=registered),
+    )
+    message = encode_message(external_message(back))
+    trusting = Group.from_bytes(room["cyd"].to_bytes(), SendLedger())
+    found = trusting.receive(message).content
+    assert isinstance(found, VerifiedCommit)
+    with refuses(trusting, "12.2/external-commit-remove-other"):
+        trusting.stage(found, now_ns=NOW_NS)
+    staged = room.stage("ada", message)
+    restored = Group.from_bytes(room["ada"].to_bytes(), room["ada"].ledger, services=room.services)
+    assert [each.id for each in restored.staged()] == [staged.id]
+
+
 def test_psk_proves_that_the_joiner_was_invited() -> None:
     room = Room.of("ada", "bob")
     psk = ExternalPsk(b"invitation", bytes(32))
@@ -152,7 +234,7 @@ def test_external_commit_is_joined_by_nobody_but_its_author() -> None:
     eve = make_external_commit(room["ada"].current.group_info(), person("eve").bundle, entropy=room.entropy)
     message = encode_message(external_message(eve))
     with pytest.raises(LocalError):
-        Group.join(room.stage("bob", message), now_ns=NOW_NS)
+        Group.join(room.stage("bob", message), now_ns=NOW_NS, ledger=SendLedger())
 
 
 # -- proposals --------------------------------------------------------------------------------------
@@ -188,7 +270,7 @@ def test_external_proposal_signed_by_another_is_refused() -> None:
 
 
 def test_newcomer_proposes_itself_and_is_welcomed() -> None:
-    room = Room.of("ada", "bob")
+    room = Room.of("ada", "bob", policy=OPEN_HOUSE)
     eve = room.client("eve")
     message = encode_message(propose_oneself(room["ada"].current.group_info(), eve.bundle))
     room.receive(message, ["ada", "bob"])
@@ -205,7 +287,7 @@ def test_newcomer_of_another_suite_does_not_propose_itself() -> None:
 
 
 def test_proposal_for_one_that_is_added_meanwhile_is_left_out() -> None:
-    room = Room.of("ada", "bob")
+    room = Room.of("ada", "bob", policy=OPEN_HOUSE)
     eve = room.client("eve")
     message = encode_message(propose_oneself(room["ada"].current.group_info(), eve.bundle))
     room.receive(message, ["ada", "bob"])

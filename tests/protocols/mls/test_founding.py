@@ -12,6 +12,7 @@ from protocols.mls.joining import Origin, OriginLookup, stage_welcome
 from protocols.mls.leaf_node import LeafIndex
 from protocols.mls.proposals import ReInit, Remove
 from protocols.mls.psk import PreSharedKeyId, ResumptionPsk
+from protocols.mls.send_ledger import SendLedger
 from protocols.mls.suite import SUITES
 from protocols.mls.transcript import interim_transcript_hash
 from tests.protocols.mls.kit import refused
@@ -50,6 +51,13 @@ def test_creator_keeps_the_rules_that_it_sets() -> None:
         Room.of("ada", extensions=(Extension(ExtensionType.REQUIRED_CAPABILITIES, required),))
 
 
+def test_reinit_to_a_version_that_is_not_made_here_founds_nothing() -> None:
+    room = Room.of("ada", "bob")
+    room.commit("ada", ReInit(b"next", 2, 1, ()))
+    with pytest.raises(LocalError, match="version 2"):
+        reinitialise(room["ada"].current, fresh(room.client("ada")), [room.key_package("bob")], entropy=room.entropy)
+
+
 def origins_of(old: Group) -> OriginLookup:
     def lookup(group_id: bytes, epoch: int) -> Origin | None:
         return old.origin() if (group_id, epoch) == (old.group_id, old.current.number) else None
@@ -86,7 +94,7 @@ def test_reinitialised_group_has_its_members_and_the_old_one_is_closed(suite: in
         [after.key_package(name) for name in ("bob", "cyd")],
         entropy=room.entropy,
     )
-    after.groups["ada"] = Group.join(first, now_ns=NOW_NS)
+    after.groups["ada"] = Group.join(first, now_ns=NOW_NS, ledger=SendLedger())
     for name in ("bob", "cyd"):
         old = room[name]
         staged = stage_welcome(
@@ -95,7 +103,7 @@ def test_reinitialised_group_has_its_members_and_the_old_one_is_closed(suite: in
             psks=partial(resumed, old),
             origins=origins_of(old),
         )
-        after.groups[name] = Group.join(staged, now_ns=NOW_NS)
+        after.groups[name] = Group.join(staged, now_ns=NOW_NS, ledger=SendLedger())
     after.check_agreement()
     assert after["bob"].group_id == b"next"
     assert after["bob"].current.number == 1
@@ -117,14 +125,14 @@ def test_branch_has_some_of_the_members_and_the_group_goes_on() -> None:
     first = branch(
         room["ada"].current, side.client("ada").bundle, b"side", [side.key_package("bob")], entropy=room.entropy
     )
-    side.groups["ada"] = Group.join(first, now_ns=NOW_NS)
+    side.groups["ada"] = Group.join(first, now_ns=NOW_NS, ledger=SendLedger())
     staged = stage_welcome(
         first.welcomes[0].welcome,
         [side.client("bob").bundle],
         psks=lambda psk: resumed(room["bob"], psk),
         origins=origins_of(room["bob"]),
     )
-    side.groups["bob"] = Group.join(staged, now_ns=NOW_NS)
+    side.groups["bob"] = Group.join(staged, now_ns=NOW_NS, ledger=SendLedger())
     side.check_agreement()
     side.fill()
     room.fill()

@@ -49,6 +49,20 @@ def test_path_leaf_differs_from_all_others() -> None:
         KITCHEN.check(path_leaf=committer.path_leaf(0, credential=CAROL.leaf.credential))
 
 
+def test_who_clashes_with_the_path_leaf_is_at_fault() -> None:
+    """The committer cannot leave out its own leaf; and all who are at fault are named at once."""
+    path_leaf = KITCHEN.clients[0].path_leaf(0)
+    key = path_leaf.encryption_key
+    adds = [value(Add(each.altered_key_package(leaf={"encryption_key": key}))) for each in (DAVE, ERIN)]
+    with pytest.raises(ProposalError) as caught:
+        KITCHEN.check(value(Remove(5)), *adds, path_leaf=path_leaf)
+    faults = (caught.value, *caught.value.others)
+    assert [(each.reason, each.position) for each in faults] == [
+        ("7.3/duplicate-encryption-key", 1),
+        ("7.3/duplicate-encryption-key", 2),
+    ]
+
+
 def test_keys_are_free_once_their_owner_lets_go_of_them() -> None:
     taken = CAROL.leaf.encryption_key
     KITCHEN.check(sent(Update(BOB.update(1, encryption_key=taken)), 1), value(Remove(2)))

@@ -9,17 +9,22 @@ from protocols.errors import LocalError
 from protocols.mls.committing import LeafChange
 from protocols.mls.credentials import BasicCredential, Credential
 from protocols.mls.errors import MlsError
+from protocols.mls.external import propose_from_outside, propose_oneself
+from protocols.mls.framing import PublicMessage, Sender
 from protocols.mls.group import Group
+from protocols.mls.message import encode_message, parse
 from protocols.mls.opening import ApplicationMessage, VerifiedCommit, VerifiedProposal
 from protocols.mls.outcomes import Echo
 from protocols.mls.policy import Policy
-from protocols.mls.proposals import Add, PreSharedKey, Remove, Update
+from protocols.mls.proposals import Add, PreSharedKey, Proposal, Remove, SelfRemove, Update
 from protocols.mls.protection import no_padding
-from protocols.mls.psk import ResumptionPsk, ResumptionUsage
+from protocols.mls.psk import ExternalPsk, ResumptionPsk, ResumptionUsage
 from protocols.mls.send_ledger import SendLedger
 from protocols.mls.services import Retention
 from protocols.mls.suite import SUITES, Entropy
-from tests.protocols.mls.room import NOW_NS, Room, name_at, refuses, untouched
+from tests.protocols.mls.kit import client
+from tests.protocols.mls.refusals import OPEN, SENDER
+from tests.protocols.mls.room import NOW_NS, Room, name_at, person, public, refuses, signed, untouched
 from tests.protocols.mls.trees import counting_entropy
 
 SECOND = 10**9
@@ -115,6 +120,62 @@ def test_own_commit_is_adopted_on_another_branch_than_the_one_we_were_on(room: R
     room.check_agreement()
 
 
+@pytest.mark.parametrize("who", ["external sender", "stranger"])
+def test_what_is_proposed_from_outside_stands_in_every_branch_of_its_number(who: str) -> None:
+    """It is signed over no context. Cyd holds two branches and hears it once; Bob commits it on the one where Cyd is
+    not."""
+    room = Room.of("ada", "bob", "cyd", extensions=(OPEN,), policy=Policy(accept=lambda *_: True))
+    cyd, bob = room["cyd"], room["bob"]
+    theirs, ours = room.make("bob"), room.make("ada")
+    left, right = room.stage("cyd", theirs.message), room.stage("cyd", ours.message)
+    for staged in (left, right):
+        cyd.adopt(staged, now_ns=NOW_NS)
+    bob.adopt(theirs.commit, now_ns=NOW_NS)
+    here, there = cyd.current.authenticator, bob.current.authenticator
+    snapshot = cyd.to_bytes()
+
+    group_info = bob.current.group_info()
+    if who == "stranger":
+        message = encode_message(propose_oneself(group_info, room.client("dan").bundle))
+    else:
+        message = encode_message(propose_from_outside(group_info, Remove(room.leaf("ada")), 0, SENDER.signature))
+    bob.receive(message)
+    record = cyd.receive(message).record
+    assert [each.epoch for each in cyd.proposals(here) + cyd.proposals(there)] == [here, there]
+    with untouched(cyd):
+        cyd.receive(message)
+
+    restored = Group.from_bytes(snapshot, cyd.ledger, services=room.services)
+    restored.replay(record)
+    assert restored.to_bytes() == cyd.to_bytes()
+    own = room.make("bob")
+    assert own.commit.commit.proposals
+    assert own.commit.next is not None
+    for group in (cyd, restored, Group.from_bytes(cyd.to_bytes(), cyd.ledger, services=room.services)):
+        room.groups["cyd"] = group
+        following = room.stage("cyd", own.message).next
+        assert following is not None
+        assert following.authenticator == own.commit.next.authenticator
+
+
+def test_proposal_from_outside_reaches_a_branch_that_is_entered_later_when_it_comes_again() -> None:
+    room = Room.of("ada", "bob", "cyd", extensions=(OPEN,))
+    cyd, bob = room["cyd"], room["bob"]
+    theirs, ours = room.make("bob"), room.make("ada")
+    bob.adopt(theirs.commit, now_ns=NOW_NS)
+    left, right = room.stage("cyd", theirs.message), room.stage("cyd", ours.message)
+    message = propose_from_outside(bob.current.group_info(), Remove(room.leaf("ada")), 0, SENDER.signature)
+    cyd.adopt(right, now_ns=NOW_NS)
+    here = cyd.current.authenticator
+    cyd.receive(encode_message(message))
+    cyd.adopt(left, now_ns=NOW_NS)
+    cyd.return_to(here)
+    there = bob.current.authenticator
+    assert cyd.proposals(there) == ()
+    cyd.receive(encode_message(message))
+    assert [each.epoch for each in cyd.proposals(there)] == [there]
+
+
 def test_own_messages_come_back_as_echoes(room: Room) -> None:
     ada = room["ada"]
     messages = [room.say("ada")]
@@ -147,6 +208,61 @@ def test_nothing_is_said_while_proposals_wait(room: Room) -> None:
     with untouched(room["ada"]), pytest.raises(LocalError, match="proposals wait"):
         room["ada"].send(b"secret of two", entropy=room.entropy)
     room["ada"].send(b"no secret", entropy=room.entropy, despite_proposals=True)
+
+
+def test_nobody_is_silenced_by_what_no_one_would_commit(room: Room) -> None:
+    ada, bob, epoch = room["ada"], room["bob"], room["ada"].current
+    stranger = encode_message(propose_oneself(epoch.group_info(), person("eve").bundle))
+    for message in (
+        stranger,
+        public(bob, signed(bob, Remove(17))),
+        public(bob, signed(bob, Add(room.key_package("cyd")))),
+        public(bob, signed(bob, PreSharedKey(ExternalPsk(b"secret", bytes(32))))),
+    ):
+        ada.receive(message)
+    assert len(ada.proposals()) == 4
+    assert ada.waiting() == ()
+    ada.send(b"still heard", entropy=room.entropy)
+    ada.receive(bob.propose(Remove(room.leaf("cyd")), entropy=room.entropy).message)
+    assert [each.proposal for each in ada.waiting()] == [Remove(2)]
+
+
+def test_stranger_who_asks_is_waited_for_where_the_application_decides_on_it() -> None:
+    asked: list[Proposal] = []
+
+    def accept(proposal: Proposal, _sender: Sender) -> bool:
+        asked.append(proposal)
+        return proposal == Add(eve.key_package)
+
+    eve, fay = person("eve"), person("fay")
+    room = Room.of("ada", policy=Policy(accept=accept))
+    ada = room["ada"]
+    for each in (eve, fay):
+        ada.receive(encode_message(propose_oneself(ada.current.group_info(), each.bundle)))
+    asked.clear()
+    for _ in range(3):
+        assert [each.proposal for each in ada.waiting()] == [Add(eve.key_package)]
+    assert asked == [Add(eve.key_package), Add(fay.key_package)]
+
+
+def test_member_leaves_in_public_and_says_so_once(room: Room) -> None:
+    cyd = room["cyd"]
+    message = parse(cyd.propose(SelfRemove(), entropy=room.entropy).message)
+    assert isinstance(message, PublicMessage)
+    with untouched(cyd), pytest.raises(LocalError, match="already"):
+        cyd.leave(entropy=room.entropy)
+    with pytest.raises(LocalError, match="already"):
+        Group.from_bytes(cyd.to_bytes(), cyd.ledger).leave(entropy=room.entropy)
+    room.commit("ada")
+    cyd.leave(entropy=room.entropy)
+
+
+def test_member_does_not_leave_where_nobody_could_commit_it() -> None:
+    room = Room.of("ada")
+    room.clients["bob"] = client("bob")
+    room.commit("ada", Add(room.key_package("bob")))
+    with untouched(room["ada"]), pytest.raises(LocalError, match="SelfRemove"):
+        room["ada"].leave(entropy=room.entropy)
 
 
 def test_update_changes_key_and_credential_as_the_application_allows() -> None:

@@ -31,6 +31,7 @@ from protocols.mls.committing import Welcomes
 from protocols.mls.errors import MlsError
 from protocols.mls.extensions import Extensions, RequiredCapabilities
 from protocols.mls.external import make_external_commit
+from protocols.mls.framing import member
 from protocols.mls.group import Group
 from protocols.mls.joining import stage_welcome
 from protocols.mls.opening import ApplicationMessage, VerifiedCommit, VerifiedProposal
@@ -603,7 +604,8 @@ class Histories(RuleBasedStateMachine):
             case "extensions":
                 return GroupContextExtensions(REQUIREMENTS[which % 2])
             case _:
-                return SelfRemove()
+                said = [each for each in peer.live.proposals() if each.sender == member(epoch.own_leaf)]
+                return None if any(isinstance(each.proposal, SelfRemove) for each in said) else SelfRemove()
 
     def told(self, peer: Peer, what: str, crash: Crash) -> None:
         where = "nowhere" if peer.group is None else peer.group.current.authenticator.hex()[:8]

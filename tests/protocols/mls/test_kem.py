@@ -149,7 +149,7 @@ def test_point_of_small_order_is_no_public_key(kem: MontgomeryKem, u: int) -> No
     for each in spellings:
         with pytest.raises(CryptoError, match="low_order_point"):
             exchange(b"\x55" * kem.private_size, each)
-        with pytest.raises(CryptoError, match="low_order_point"):
+        with pytest.raises(CryptoError, match=r"low_order_point|bad_key"):
             kem.check_public(each)
         with pytest.raises(CryptoError, match="low_order_point"):
             kem.encap(each, entropy())
@@ -157,9 +157,23 @@ def test_point_of_small_order_is_no_public_key(kem: MontgomeryKem, u: int) -> No
             kem.decap(each, *key_pair(kem))
 
 
-def test_x25519_key_with_the_top_bit_set_is_as_good_as_any() -> None:
+@pytest.mark.parametrize(("kem", "prime"), [(DHKEM_X25519, PRIME_25519), (DHKEM_X448, PRIME_448)])
+def test_key_has_one_name_in_a_group(kem: MontgomeryKem, prime: int) -> None:
+    """RFC 7748 §5 takes the others for the same key: an Update to one of them would change nothing."""
+    size = kem.public_size
+    kem.check_public((prime - 2).to_bytes(size, "little"))
+    for value in (prime + 2, prime + 9, 2 ** (8 * size) - 1):
+        with pytest.raises(CryptoError, match="bad_key"):
+            kem.check_public(value.to_bytes(size, "little"))
+
+
+def test_x25519_key_with_the_top_bit_set_is_the_same_key_and_refused() -> None:
     _, public = key_pair(DHKEM_X25519)
-    DHKEM_X25519.check_public(public[:-1] + bytes((public[-1] | 0x80,)))
+    same = public[:-1] + bytes((public[-1] | 0x80,))
+    private, _ = key_pair(DHKEM_X25519, 8)
+    assert x25519(private, same) == x25519(private, public)
+    with pytest.raises(CryptoError, match="bad_key"):
+        DHKEM_X25519.check_public(same)
 
 
 # -- ML-KEM-768 with X25519 ---------------------------------------------------------------------------------

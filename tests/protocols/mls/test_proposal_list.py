@@ -292,6 +292,16 @@ def test_external_commit_removes_an_older_appearance_only() -> None:
         KITCHEN.check_external(returning, INIT, joined(Remove(6)))
 
 
+def test_joiner_with_a_members_name_and_another_key_needs_an_authentication_service_to_vouch_for_it() -> None:
+    """Anybody can write a name. The service knows who may have it; without one the old key has to sign."""
+    stranger = client("stranger", credential=KITCHEN.clients[2].leaf.credential)
+    with refused("12.2/external-commit-remove-other"):
+        KITCHEN.check_external(stranger, INIT, joined(Remove(2)))
+    KITCHEN.check_external(stranger, INIT, joined(Remove(2)), authenticate=lambda _credential, _key: True)
+    with refused("12.2/external-commit-remove-other"):
+        KITCHEN.check_external(DAVE, INIT, joined(Remove(2)), authenticate=lambda _credential, _key: True)
+
+
 def test_returning_joiner_may_keep_its_signature_key_and_not_its_encryption_key() -> None:
     returning = KITCHEN.clients[2]
     KITCHEN.check_external(returning, INIT, joined(Remove(2)))

@@ -204,5 +204,7 @@ def test_application_may_refuse_a_proposal() -> None:
 
 
 def test_error_of_a_list_survives_being_pickled() -> None:
-    error = pickle.loads(pickle.dumps(ProposalError("12.2/same-leaf", "leaf 3", 5)))
+    other = ProposalError("12.2/same-leaf", "leaf 4", 7)
+    error = pickle.loads(pickle.dumps(ProposalError("12.2/same-leaf", "leaf 3", 5, (other,))))
+    assert [(each.detail, each.position) for each in error.others] == [("leaf 4", 7)]
     assert (error.reason, error.detail, error.position) == ("12.2/same-leaf", "leaf 3", 5)

@@ -13,7 +13,7 @@ from protocols.mls.extensions import (
     ExtensionType,
     RequiredCapabilities,
 )
-from protocols.mls.framing import NEW_MEMBER_PROPOSAL
+from protocols.mls.framing import NEW_MEMBER_PROPOSAL, WireFormat
 from protocols.mls.opening import VerifiedProposal
 from protocols.mls.policy import Policy
 from protocols.mls.proposals import (
@@ -44,7 +44,7 @@ from tests.protocols.mls.refusals import (
     room,
     updated,
 )
-from tests.protocols.mls.room import GROUP_ID
+from tests.protocols.mls.room import GROUP_ID, key_of, private, signed
 
 
 def test_sound_commit_is_staged() -> None:
@@ -207,6 +207,13 @@ def test_extension_that_is_grease_is_not_made_the_groups_though_all_list_it() ->
 def test_member_leaves_by_reference_only() -> None:
     here = room()
     refuses_commit(here, "extensions-draft/self-remove-by-value", committed(here, SelfRemove()))
+
+
+def test_member_says_in_public_that_it_leaves() -> None:
+    here = room()
+    leaving = signed(here["alice"], SelfRemove(), wire_format=WireFormat.PRIVATE_MESSAGE)
+    key = key_of(here["carol"], here.leaf("alice"), SelfRemove(), 0)
+    refuses_message(here, "extensions-draft/self-remove-private", private(here["alice"], leaving, key))
 
 
 # -- §12.4: the commit ------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from protocols.mls import group
+from protocols.mls import kept
 from protocols.mls.credentials import BasicCredential
 from protocols.mls.evidence import ForkEvidence
 from protocols.mls.framing import AuthenticatedContent, FramedContent, WireFormat, member
@@ -67,17 +67,26 @@ def test_commits_of_one_signer_are_kept_up_to_a_number() -> None:
 
 def test_commits_from_outside_leave_room_for_those_of_members() -> None:
     here = room()
-    for number in range(COMMITS_FROM_OUTSIDE_MAX):
+    for number in range(COMMITS_FROM_OUTSIDE_MAX + 2):
         here["bob"].receive(forge_external_commit(here["alice"], here.client(f"eve {number}")).message)
-    refuses_message(here, "limit/commits", forge_external_commit(here["alice"], here.client("mallory")).message)
+    assert len(here["bob"].commits()) == COMMITS_FROM_OUTSIDE_MAX
     here["bob"].receive(forge_commit(here["carol"]).message)
+    assert len(here["bob"].commits()) == COMMITS_FROM_OUTSIDE_MAX + 1
 
 
 def test_commits_are_staged_on_one_epoch_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     here = room()
-    monkeypatch.setattr(group, "STAGED_MAX", 1)
+    monkeypatch.setattr(kept, "STAGED_MAX", 1)
     here.stage("bob", forge_commit(here["alice"]).message)
     refuses_commit(here, "limit/staged", forge_commit(here["carol"]))
+
+
+def test_places_among_the_staged_are_not_all_for_commits_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = room()
+    monkeypatch.setattr(kept, "COMMITS_FROM_OUTSIDE_MAX", 1)
+    here.stage("bob", forge_external_commit(here["alice"], here.client("eve")).message)
+    refuses_commit(here, "limit/staged", forge_external_commit(here["alice"], here.client("mallory")))
+    here.stage("bob", forge_commit(here["carol"]).message)
 
 
 # -- fork evidence ----------------------------------------------------------------------------------

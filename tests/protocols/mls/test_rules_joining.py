@@ -274,6 +274,13 @@ def test_parent_with_a_key_that_nobody_below_vouches_for_is_refused(node: int) -
     refuses_welcome("7.9.2/parent-hash", *invited(here, nodes=_replaced(node, encryption_key=planted), with_path=False))
 
 
+@pytest.mark.parametrize("key", [b"", bytes(32), b"\xff" * 32])
+def test_parent_with_what_is_no_key_is_refused(key: bytes) -> None:
+    """Or every path past it would fail."""
+    alter = _replaced(5, encryption_key=key)
+    refuses_welcome("5.1/invalid-public-key", *invited(filled(), nodes=alter, with_path=False))
+
+
 def test_parent_that_keeps_silent_about_a_new_member_is_refused() -> None:
     """Dave would be told that he knows its key."""
 

@@ -359,6 +359,12 @@ def test_mark_of_the_last_resort_has_no_data() -> None:
     refuses_commit(here, "extensions-draft/last-resort-data", committed(here, Add(package)))
 
 
+def test_extension_of_a_key_package_is_one_that_its_owner_lists() -> None:
+    here = room()
+    package = here.client("dave").altered_key_package(extensions=(Extension(PRIVATE_USE, b""),))
+    refuses_commit(here, "10/extension-support", committed(here, Add(package)))
+
+
 def test_extension_of_a_leaf_does_not_stand_in_a_key_package() -> None:
     here = room()
     package = here.client("dave").altered_key_package(extensions=(Extension(ExtensionType.APPLICATION_ID, b"app"),))

@@ -1,22 +1,26 @@
 """What a signature promises, for every scheme: it is the key's, of these bytes, and always the same one."""
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.crypto import CryptoError
 from protocols.errors import LocalError
+from protocols.mls.curves import P256, P384, P521
 from protocols.mls.signatures import (
     ECDSA_P256,
     ECDSA_P384,
     ECDSA_P521,
     ED448,
     ED25519,
+    EcDsa,
     SignatureKeyPair,
     SignatureScheme,
 )
 
 SCHEMES = (ED25519, ED448, ECDSA_P256, ECDSA_P384, ECDSA_P521)
+ORDERS = {ECDSA_P256: P256.order, ECDSA_P384: P384.order, ECDSA_P521: P521.order}
 PRIME_448 = 2**448 - 2**224 - 1
 
 every_scheme = pytest.mark.parametrize("scheme", SCHEMES, ids=repr)
@@ -99,6 +103,33 @@ def test_nothing_verifies_under_an_ed25519_key_of_small_order() -> None:
     for public in (bytes(32), b"\1" + bytes(31), (2**255 - 20).to_bytes(32, "little")):
         forged = b"\1" + bytes(63)
         assert not any(ED25519.verify(public, bytes((number,)), forged) for number in range(8))
+
+
+@every_scheme
+def test_twin_of_a_signature_has_the_same_signers_share(scheme: SignatureScheme) -> None:
+    private, public = key_pair(scheme)
+    shares = set()
+    for number in range(8):
+        message = bytes((number,))
+        signature = scheme.sign(private, public, message)
+        shares.add(share := scheme.signers_share(signature))
+        if not isinstance(scheme, EcDsa):
+            assert share == signature
+            continue
+        r, s = decode_dss_signature(signature)
+        assert share == r.to_bytes(scheme.private_size, "big")
+        assert 2 * s < ORDERS[scheme]
+        twin = encode_dss_signature(r, ORDERS[scheme] - s)
+        assert scheme.verify(public, message, twin)
+        assert scheme.signers_share(twin) == share
+    assert len(shares) == 8
+
+
+@pytest.mark.parametrize("scheme", ORDERS, ids=repr)
+def test_bytes_that_are_no_ecdsa_signature_have_no_signers_share(scheme: SignatureScheme) -> None:
+    for bad in (b"", b"\x30", bytes.fromhex("30060201ff020101"), encode_dss_signature(2**528, 1)):
+        with pytest.raises(CryptoError):
+            scheme.signers_share(bad)
 
 
 def test_ecdsa_key_pair_draws_again_what_is_no_scalar() -> None:

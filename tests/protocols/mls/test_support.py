@@ -4,11 +4,12 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protocols.mls import support
 from protocols.mls.credentials import BasicCredential, CustomCredential
 from protocols.mls.extensions import Extension
 from protocols.mls.leaf_node import Capabilities, LeafIndex, LeafNode
 from protocols.mls.ratchet_tree import RatchetTree
-from protocols.mls.support import Support, leaf_support
+from protocols.mls.support import SUPPORT_COUNT_MAX, Support, leaf_support
 from tests.protocols.mls.tree_model import SUITE, fake_leaf
 
 _types = st.lists(st.sampled_from([1, 2, 0x0A0A, 0xF000, 0xF001]), max_size=5, unique=True).map(tuple)
@@ -77,6 +78,21 @@ def test_default_types_need_no_listing_and_others_do() -> None:
     assert not support.all_support_credential(2)
     assert support.all_support_version(1)
     assert not support.all_support_cipher_suite(1)
+
+
+def test_long_lists_of_strangers_are_not_remembered() -> None:
+    """Nor what they have in common with others, and the answer is the same one."""
+    short, long = (
+        leaf_support(msgspec.structs.replace(fake_leaf(0), capabilities=Capabilities(extensions=tuple(range(count)))))
+        for count in (9, SUPPORT_COUNT_MAX + 1)
+    )
+    assert long.joined(short).common_extensions == short.common_extensions
+    remembered = [each.cache_info().currsize for each in (support._leaf_support, support._joined)]
+    for first in range(1, 20):
+        listed = Capabilities(extensions=tuple(range(first, first + SUPPORT_COUNT_MAX)))
+        leaf = msgspec.structs.replace(fake_leaf(0), capabilities=listed)
+        assert leaf_support(leaf).joined(long).common_extensions == set(range(first, SUPPORT_COUNT_MAX + 1))
+    assert [each.cache_info().currsize for each in (support._leaf_support, support._joined)] == remembered
 
 
 def test_members_with_equal_abilities_share_one_object() -> None:

@@ -23,7 +23,7 @@ def altered(tree: RatchetTree, index: int, **fields: object) -> RatchetTree:
     node = model.nodes[index]
     assert node is not None
     model.nodes[index] = msgspec.structs.replace(node, **fields)
-    return RatchetTree.decode(SUITE, model.encode())
+    return RatchetTree.decode(tree.suite, model.encode())
 
 
 def parent(tree: RatchetTree, node: int) -> ParentNode:
@@ -94,6 +94,17 @@ def test_duplicate_key_is_not_hidden_by_blanking_one_of_the_two() -> None:
     assert tree.leaf_of_encryption_key(key) == 6
     tree, _ = tree.changed({}, [LeafIndex(6)], ())
     assert not tree.has_encryption_key(key)
+
+
+@pytest.mark.parametrize("number", SUITES)
+def test_key_of_a_parent_to_which_nothing_can_be_encrypted_is_found(number: int) -> None:
+    suite = SUITES[number]
+    tree = filled_tree(suite, 4, signed=False).tree
+    tree.verify_parent_keys()
+    for key in (b"", bytes(suite.kem.public_size), parent(tree, 1).encryption_key[1:]):
+        with pytest.raises(MlsError, match="node 5") as caught:
+            altered(tree, 5, encryption_key=key).verify_parent_keys()
+        assert caught.value.reason == "5.1/invalid-public-key"
 
 
 @pytest.mark.parametrize("number", range(1, 8))

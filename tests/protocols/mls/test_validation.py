@@ -267,8 +267,26 @@ def test_leaf_of_a_key_package_is_made_for_it() -> None:
         check_package(msgspec.structs.replace(ALICE.key_package, leaf_node=ALICE.update(0)))
 
 
-def test_unknown_extensions_of_key_packages_are_ignored() -> None:
-    check_package(ALICE.altered_key_package(extensions=(Extension(0x0A0A, b"grease"), CUSTOM)))
+def test_extensions_of_key_packages_are_listed_and_else_ignored() -> None:
+    """§10; GREASE is not worth a refusal."""
+    listed = client("alice", capabilities=Capabilities(cipher_suites=(1,), extensions=(CUSTOM.extension_type,)))
+    for name, extensions in ((listed, (CUSTOM,)), (ALICE, (Extension(0x0A0A, b"grease"),))):
+        check_package(name.altered_key_package(extensions=extensions))
+    for extension in (CUSTOM, Extension(ExtensionType.LAST_RESORT_KEY_PACKAGE, b"")):
+        with refused("10/extension-support"):
+            check_package(ALICE.altered_key_package(extensions=(extension,)))
+
+
+def test_many_extensions_and_long_capabilities_take_no_quadratic_time() -> None:
+    """Looked up in a list it would be twenty minutes."""
+    types = tuple(range(100, 65_000))
+    able = Capabilities(cipher_suites=(1,), extensions=(0,) * 500_000 + types)
+    extensions = tuple(Extension(each, b"") for each in types)
+    package = client("alice").altered_key_package(
+        {"capabilities": able, "extensions": extensions}, extensions=extensions
+    )
+    required = RequiredCapabilities(extension_types=types).extension()
+    check_key_package(package, suite=SUITE, extensions=(required, *extensions))
 
 
 # -- groups -----------------------------------------------------------------------------------------

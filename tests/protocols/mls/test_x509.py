@@ -1,22 +1,24 @@
 """Certificate chains, good and not."""
 
+import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID, ObjectIdentifier
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
+from protocols.errors import LocalError
 from protocols.mls.credentials import BasicCredential, X509Credential
 from protocols.mls.leaf_node import Capabilities
 from protocols.mls.policy import Policy
 from protocols.mls.proposals import Add, Update
 from protocols.mls.suite import SUITES
-from protocols.mls.x509 import CHAIN_SIZE_MAX, certificate_authenticator, same_subject
+from protocols.mls.x509 import CHAIN_SIZE_MAX, IM_URI, certificate_authenticator, same_subject
 from tests.protocols.mls.kit import client, group_of, refused, sent, value
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -26,8 +28,8 @@ NOW_S = int(NOW.timestamp())
 class Holder:
     """A name with a key, and the certificate that somebody gave it."""
 
-    def __init__(self, name: str, key: Any, issuer: "Holder | None" = None, **options: Any) -> None:
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    def __init__(self, name: str | None, key: Any, issuer: "Holder | None" = None, **options: Any) -> None:
+        self.name = x509.Name([] if name is None else [x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self.key = key
         self.issuer = issuer or self
         self.certificate = self._certificate(**options)
@@ -125,6 +127,84 @@ def test_path_length_is_kept() -> None:
     assert not trusts(chain(Holder("alice", key(3), lower), lower, MIDDLE), ALICE_KEY)
 
 
+def below(root: Holder, *middles: Holder) -> X509Credential:
+    """Alice's chain, without the root."""
+    return chain(Holder("alice", key(3), middles[0] if middles else root), *middles)
+
+
+@pytest.mark.parametrize("shown", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"ca": False},
+        {"ca": True, "usage": "digital_signature"},
+        {"ca": True, "ends": timedelta(hours=-1)},
+        {"ca": True, "begins": timedelta(hours=1)},
+        {"ca": True, "extra": [(x509.NameConstraints([x509.DNSName("example.org")], None), True)]},
+        {"ca": True, "extra": [(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), True)]},
+    ],
+)
+def test_trusted_issuer_is_held_to_what_it_says_of_itself(options: dict[str, Any], shown: bool) -> None:
+    root = Holder("root", key(1), **options)
+    trusts = certificate_authenticator([root.der], NOW_S)
+    credential = below(root)
+    assert not trusts(
+        X509Credential((*credential.certificates, root.der) if shown else credential.certificates), ALICE_KEY
+    )
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_path_length_of_a_trusted_root_is_kept(shown: bool) -> None:
+    root = Holder("root", key(1), ca=True, path_length=0)
+    more = (root,) if shown else ()
+    trusts = certificate_authenticator([root.der], NOW_S)
+    assert trusts(chain(Holder("alice", key(3), root), *more), ALICE_KEY)
+    middle = Holder("middle", key(2), root, ca=True)
+    assert not trusts(chain(Holder("alice", key(3), middle), middle, *more), ALICE_KEY)
+
+
+def test_certificate_that_is_trusted_itself_needs_nobody_and_vouches_for_nobody() -> None:
+    pinned = certificate_authenticator([ALICE.der], NOW_S)
+    assert pinned(chain(ALICE), ALICE_KEY)
+    assert pinned(chain(ALICE, MIDDLE), ALICE_KEY)
+    bob = Holder("bob", key(5), ALICE)
+    assert not pinned(chain(bob), bob.key.public_key().public_bytes_raw())
+    assert not pinned(chain(bob, ALICE), bob.key.public_key().public_bytes_raw())
+
+
+@pytest.mark.parametrize(
+    ("purpose", "good"),
+    [
+        (ExtendedKeyUsageOID.SERVER_AUTH, False),
+        (ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE, True),
+        (ObjectIdentifier(IM_URI), True),
+    ],
+)
+@pytest.mark.parametrize("critical", [False, True])
+def test_certificate_for_a_purpose_is_for_ours(purpose: ObjectIdentifier, good: bool, critical: bool) -> None:
+    extra = [(x509.ExtendedKeyUsage([purpose]), critical)]
+    assert trusts(chain(Holder("alice", key(3), ROOT, extra=extra)), ALICE_KEY) == good
+    middle = Holder("middle", key(2), ROOT, ca=True, extra=extra)
+    assert trusts(below(ROOT, middle), ALICE_KEY) == good
+    others = certificate_authenticator([ROOT.der], NOW_S, [ExtendedKeyUsageOID.SERVER_AUTH.dotted_string])
+    assert others(chain(Holder("alice", key(3), ROOT, extra=extra)), ALICE_KEY) == (purpose.dotted_string != IM_URI)
+
+
+@pytest.mark.parametrize("warnings_are", ["error", "ignore"])
+def test_serial_number_that_is_not_positive_is_malformed(warnings_are: Literal["error", "ignore"]) -> None:
+    """``cryptography`` warns of it, however the interpreter takes warnings."""
+    at = ALICE.der.index(b"\x02\x01\x07\x30") + 2
+    with warnings.catch_warnings():
+        warnings.simplefilter(warnings_are)
+        for serial in (b"\xf9", b"\0"):
+            bent = ALICE.der[:at] + serial + ALICE.der[at + 1 :]
+            assert not trusts(X509Credential((bent, MIDDLE.der)), ALICE_KEY)
+            assert not same_subject(X509Credential((bent,)), X509Credential((bent,)))
+            with pytest.raises(LocalError):
+                certificate_authenticator([bent], NOW_S)
+
+
 def test_first_certificate_is_for_signing() -> None:
     assert trusts(chain(Holder("alice", key(3), ROOT)), ALICE_KEY)
     assert not trusts(chain(Holder("alice", key(3), ROOT, usage="key_agreement")), ALICE_KEY)
@@ -177,6 +257,14 @@ def test_renewed_certificate_succeeds_for_the_same_names() -> None:
     assert not same_subject(chain(ALICE), chain(Holder("alice", key(3), MIDDLE, extra=other)))
     assert not same_subject(chain(ALICE), X509Credential(()))
     assert not same_subject(chain(ALICE), BasicCredential(b"alice"))
+
+
+def test_nameless_certificates_are_not_the_same_persons() -> None:
+    one, other = Holder(None, key(3), ROOT), Holder(None, key(8), ROOT)
+    assert not same_subject(chain(one), chain(other))
+    named = [(x509.SubjectAlternativeName([x509.DNSName("alice.example.org")]), True)]
+    one, other = Holder(None, key(3), ROOT, extra=named), Holder(None, key(8), ROOT, extra=named)
+    assert same_subject(chain(one), chain(other))
 
 
 def test_group_admits_certified_clients_only() -> None:
