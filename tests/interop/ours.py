@@ -127,7 +127,7 @@ class OurClient:
             checks=self._checks(),
         )
         ledger = None if self._group is None else self._group.ledger
-        self._group = Group.join(commit, now_ns=self._now_ns(), ledger=ledger, services=self._services)
+        self._group = Group.join(commit, now_ns=self._now_ns(), ledger=ledger or SendLedger(), services=self._services)
         return encode_message(external_message(commit))
 
     @_verdicts()

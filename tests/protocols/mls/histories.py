@@ -234,7 +234,7 @@ class History:
             psks=self.psk,
         )
         ledger = self.groups[name].ledger if name in self.groups else None
-        self.groups[name] = Group.join(commit, now_ns=0, ledger=ledger, services=self.services)
+        self.groups[name] = Group.join(commit, now_ns=0, ledger=ledger or SendLedger(), services=self.services)
         content, auth = commit.authenticated.content, commit.authenticated.auth
         self.follow(name, commit, encode_message(PublicMessage(content, auth)))
 

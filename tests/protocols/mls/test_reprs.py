@@ -135,7 +135,7 @@ def test_nothing_of_a_groups_life_shows_a_secret(room: Room) -> None:
     welcome = own.commit.welcomes[0].welcome
     opened = open_welcome(welcome, [dan.bundle], psks=room.services.psks)
     join = room.staged_join("dan", welcome)
-    joined = Group.join(join, now_ns=NOW_NS, services=room.services)
+    joined = Group.join(join, ledger=SendLedger(), now_ns=NOW_NS, services=room.services)
     outside = make_external_commit(ada.current.group_info(), person("eve", room.suite).bundle, entropy=room.entropy)
 
     secrets = secrets_of_group(ada) + secrets_of_group(bob) + secrets_of_group(joined) + secrets_of_staged(outside)
