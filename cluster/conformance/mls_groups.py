@@ -130,7 +130,7 @@ def _joined(case: _Case, past: _Past) -> Group:
         origins=past.origin,
         checks=Checks(policy=CREDULOUS),
     )
-    services = Services(authenticate=_believed, policy=CREDULOUS, psks=psks, origins=past.origin)
+    services = Services(authenticate=_believed, policy=CREDULOUS, psks=psks)
     return Group.join(joined, now_ns=0, services=services, retention=FOREVER, ledger=SendLedger())
 
 

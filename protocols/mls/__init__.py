@@ -30,6 +30,7 @@ Entropy and time are arguments. Suites whose KEM draws its own entropy say so (`
 """
 
 from protocols.mls.client import KeyPackageBundle, default_capabilities, lifetime_from, new_key_package
+from protocols.mls.committing import LeafChange, Welcomes
 from protocols.mls.credentials import BasicCredential, X509Credential
 from protocols.mls.epoch import Epoch
 from protocols.mls.errors import MlsError
@@ -45,32 +46,52 @@ from protocols.mls.founding import branch, reinitialise
 from protocols.mls.group import Group
 from protocols.mls.joining import stage_welcome
 from protocols.mls.message import encode_message, parse
+from protocols.mls.opening import ApplicationMessage, VerifiedCommit, VerifiedProposal
+from protocols.mls.outcomes import Echo
 from protocols.mls.policy import Policy
-from protocols.mls.proposals import Add, GroupContextExtensions, PreSharedKey, ReInit, Remove
+from protocols.mls.proposals import Add, GroupContextExtensions, PreSharedKey, ReInit, Remove, SelfRemove
+from protocols.mls.psk import ExternalPsk, ResumptionPsk
+from protocols.mls.rules import NOBODYS_FAULT, RULES
 from protocols.mls.send_ledger import SendLedger
 from protocols.mls.services import Retention, Services
-from protocols.mls.staging import Checks, MissingProposalsError
+from protocols.mls.signatures import SignatureKeyPair
+from protocols.mls.staging import Checks, MissingProposalsError, StagedCommit
 from protocols.mls.suite import SUITES, cipher_suite
+from protocols.mls.welcome import Welcome
 
 __all__ = [
+    "NOBODYS_FAULT",
+    "RULES",
     "SUITES",
     "Add",
+    "ApplicationMessage",
     "BasicCredential",
     "Checks",
+    "Echo",
     "Epoch",
+    "ExternalPsk",
     "ForkEvidence",
     "Group",
     "GroupContextExtensions",
     "KeyPackageBundle",
+    "LeafChange",
     "MissingProposalsError",
     "MlsError",
     "Policy",
     "PreSharedKey",
     "ReInit",
     "Remove",
+    "ResumptionPsk",
     "Retention",
+    "SelfRemove",
     "SendLedger",
     "Services",
+    "SignatureKeyPair",
+    "StagedCommit",
+    "VerifiedCommit",
+    "VerifiedProposal",
+    "Welcome",
+    "Welcomes",
     "X509Credential",
     "branch",
     "cipher_suite",

@@ -4,7 +4,6 @@ import msgspec
 
 from protocols.mls.chunks import Run
 from protocols.mls.credentials import Authenticate
-from protocols.mls.joining import OriginLookup, no_origin
 from protocols.mls.policy import DEFAULT_POLICY, Policy
 from protocols.mls.staging import PskLookup, no_psks
 
@@ -17,7 +16,6 @@ class Services(msgspec.Struct, frozen=True):
     member's place: there the signature key has to be the old one."""
     policy: Policy = DEFAULT_POLICY
     psks: PskLookup = no_psks
-    origins: OriginLookup = no_origin
     run: Run = map
     """``map``, or a thread pool's."""
     check_lifetimes: bool = False

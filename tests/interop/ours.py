@@ -76,7 +76,7 @@ class OurClient:
         self._bundles: list[KeyPackageBundle] = []
         self._psks: dict[bytes, bytes] = {}
         self._group: Group | None = None
-        self._services: Final = Services(psks=self._psk, origins=self._origin, policy=Policy(accept=lambda *_: True))
+        self._services: Final = Services(psks=self._psk, policy=Policy(accept=lambda *_: True))
 
     def key_package(self, suite: int | None = None) -> bytes:
         bundle = self._bundle(self._suite if suite is None else cipher_suite(suite))

@@ -106,7 +106,7 @@ class History:
     @property
     def services(self) -> Services:
         """Whatever is proposed is committed: resumption PSKs that everybody has, and the ReInit to come."""
-        return Services(policy=Policy(accept=lambda _proposal, _sender: True), psks=self.psk, origins=self.origin)
+        return Services(policy=Policy(accept=lambda _proposal, _sender: True), psks=self.psk)
 
     def psk(self, psk: PreSharedKeyId) -> bytes | None:
         if isinstance(psk, ExternalPsk):
