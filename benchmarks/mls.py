@@ -165,11 +165,12 @@ def _sized(operation: str, n: int, ours: "Ours", others: list[Peer]) -> Row:
 def _let_in(others: list[Peer], n: int) -> Iterator[Row]:
     """Each peer gets into a group of ours that has no blank parent, as far as it can."""
     for peer in others:
-        if n > peer.largest.full and n > 2:
+        cannot = any(peer.reason("process_full", smaller) for smaller in SIZES if smaller <= peer.largest.full)
+        if n > peer.largest.full and n > 2 and not cannot:
             try:
                 packages = [each for each in map(parse, peer.packages(n)) if isinstance(each, KeyPackage)]
                 peer.enter(n, welcome_to_full(n, packages))
-            except ValueError as error:
+            except (ValueError, TimeoutError) as error:
                 yield skipped("mls", f"a group of {n:,} without blank parents", peer.name, error)
 
 
