@@ -36,6 +36,7 @@ from protocols.mls.epoch import Epoch
 from protocols.mls.errors import MlsError
 from protocols.mls.evidence import ForkEvidence
 from protocols.mls.external import (
+    epoch_shown_by,
     external_message,
     make_external_commit,
     propose_from_outside,
@@ -97,6 +98,7 @@ __all__ = [
     "cipher_suite",
     "default_capabilities",
     "encode_message",
+    "epoch_shown_by",
     "external_message",
     "lifetime_from",
     "make_external_commit",

@@ -38,6 +38,7 @@ from protocols.mls.staging import (
     propose_changes,
 )
 from protocols.mls.suite import CipherSuite, Entropy, cipher_suite
+from protocols.mls.transcript import interim_transcript_hash
 from protocols.mls.tree_private import TreePrivate
 from protocols.mls.welcome import GroupInfo
 
@@ -106,6 +107,15 @@ def make_external_commit(
         entropy=entropy,
         run=checks.run,
     ).commit
+
+
+def epoch_shown_by(group_info: GroupInfo) -> bytes:
+    """What members can confirm to somebody outside, before he relies on a group info: their
+    ``Epoch.interim_transcript_hash``. It covers the context and the confirmation tag, so in effect the secrets; the
+    epoch authenticator (§8.7), which is made of those, nobody outside can compute."""
+    context = group_info.group_context
+    suite = cipher_suite(context.cipher_suite)
+    return interim_transcript_hash(suite, context.confirmed_transcript_hash, group_info.confirmation_tag)
 
 
 def external_message(commit: StagedCommit) -> PublicMessage:

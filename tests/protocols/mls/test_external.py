@@ -10,6 +10,7 @@ from protocols.mls.credentials import Credential
 from protocols.mls.errors import MlsError
 from protocols.mls.extensions import ExternalSender, external_senders_extension
 from protocols.mls.external import (
+    epoch_shown_by,
     external_message,
     make_external_commit,
     propose_from_outside,
@@ -294,3 +295,12 @@ def test_proposal_for_one_that_is_added_meanwhile_is_left_out() -> None:
     own = room.make("ada", Add(eve.key_package))
     assert [each.error.reason for each in own.rejected] == ["12.2/duplicate-add"]
     room.follow(own.message, ["bob"])
+
+
+def test_members_confirm_the_epoch_that_a_group_info_shows() -> None:
+    room = Room.of("ada", "bob")
+    shown = epoch_shown_by(room["ada"].current.group_info())
+    assert shown == room["bob"].current.interim_transcript_hash
+    room.commit("bob")
+    assert shown != room["ada"].current.interim_transcript_hash
+    assert epoch_shown_by(room["ada"].current.group_info()) == room["bob"].current.interim_transcript_hash
