@@ -56,8 +56,14 @@ def reference() -> Outcome:
 
 
 def answers(outcome: Outcome) -> dict[Any, Any]:
-    """What came of every put and get: with one host for all, or one for each actor, the same."""
-    return {row.fields["number"]: row.fields["outcome"] for row in outcome.events if row.name in ("put", "get")}
+    """What came of every put and get: with one host for all, or one for each actor, the same.
+
+    Whether an asker was among those who store a record is not: by the clock of a busy machine, one of the stores may
+    have been given up. Found is found.
+    """
+    found = {"local": "ok"}
+    rows = (row.fields for row in outcome.events if row.name in ("put", "get"))
+    return {row["number"]: found.get(row["outcome"], row["outcome"]) for row in rows}
 
 
 # -- a run in this process ----------------------------------------------------------------------------------
@@ -66,7 +72,7 @@ def answers(outcome: Outcome) -> dict[Any, Any]:
 def test_peers_put_and_get_by_the_clock() -> None:
     outcome = reference()
     assert len(answers(outcome)) == 9
-    assert set(answers(outcome).values()) <= {"ok", "local"}
+    assert set(answers(outcome).values()) == {"ok"}
     assert 5.0 <= outcome.wall_s < 6.0
     assert outcome.now == 5 * 10**9
     assert outcome.counters()["peers_started", ""] == PEERS
