@@ -61,7 +61,7 @@ def answers(outcome: Outcome) -> dict[Any, Any]:
     Whether an asker was among those who store a record is not: by the clock of a busy machine, one of the stores may
     have been given up. Found is found.
     """
-    found = {"local": "ok"}
+    found: dict[Any, Any] = {"local": "ok"}
     rows = (row.fields for row in outcome.events if row.name in ("put", "get"))
     return {row["number"]: found.get(row["outcome"], row["outcome"]) for row in rows}
 
