@@ -10,12 +10,13 @@ from typing import Final
 import msgspec
 
 from protocols.errors import LocalError
-from protocols.mls.codec import Reader, decode, opaque, uint8
+from protocols.mls.codec import Reader, decode, opaque, read_version, uint8
 from protocols.mls.credentials import Credential, CredentialType
 from protocols.mls.extensions import DEFAULT_EXTENSIONS, GREASE, Extension, Extensions, ExtensionType
 from protocols.mls.key_package import KEY_PACKAGE_LABEL, MLS_1_0, KeyPackage
 from protocols.mls.leaf_node import LEAF_NODE_LABEL, Capabilities, LeafNode, LeafNodeSource, Lifetime
 from protocols.mls.proposals import ProposalType
+from protocols.mls.signatures import SignatureKeyPair
 from protocols.mls.suite import SUITES, CipherSuite, Entropy
 
 _VERSION: Final = 1
@@ -61,6 +62,10 @@ class KeyPackageBundle(msgspec.Struct, frozen=True):
         return f"KeyPackageBundle({leaf.credential}, init_key={self.key_package.init_key.hex()[:16]})"
 
     @property
+    def signer(self) -> SignatureKeyPair:
+        return SignatureKeyPair(self.signature_private, self.key_package.leaf_node.signature_key)
+
+    @property
     def is_last_resort(self) -> bool:
         """Whether it may be used more than once (draft-ietf-mls-extensions)."""
         kinds = (each.extension_type for each in self.key_package.extensions)
@@ -77,8 +82,7 @@ class KeyPackageBundle(msgspec.Struct, frozen=True):
 
     @classmethod
     def read(cls, reader: Reader) -> "KeyPackageBundle":
-        if (version := reader.uint8()) != _VERSION:
-            raise LocalError(f"a key package stored as version {version}; this code reads {_VERSION}")
+        read_version(reader, "a key package", _VERSION)
         return cls(KeyPackage.read(reader), reader.opaque(), reader.opaque(), reader.opaque())
 
 

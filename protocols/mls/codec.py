@@ -232,3 +232,13 @@ def decode(read: Callable[[Reader], T], data: bytes) -> T:
     if reader.offset != len(data):
         raise MlsError("2.1/trailing-bytes", f"{len(data) - reader.offset} bytes after the end")
     return value
+
+
+def read_version(reader: Reader, what: str, version: int) -> None:
+    """The first byte of what we stored ourselves.
+
+    Raises:
+        LocalError: another version of this code stored it.
+    """
+    if (found := reader.uint8()) != version:
+        raise LocalError(f"{what} stored as version {found}; this code reads {version}")

@@ -13,6 +13,7 @@ import msgspec
 
 from protocols.errors import LocalError
 from protocols.mls.chunks import Run, in_chunks
+from protocols.mls.client import signed_leaf_node
 from protocols.mls.codec import Reader
 from protocols.mls.commit import Commit, ProposalRef
 from protocols.mls.credentials import Credential
@@ -21,7 +22,7 @@ from protocols.mls.extensions import Extensions
 from protocols.mls.framing import FramedContent, Sender, WireFormat, member
 from protocols.mls.key_package import KeyPackage
 from protocols.mls.key_schedule import welcome_key_nonce, welcome_secret
-from protocols.mls.leaf_node import LEAF_NODE_LABEL, Capabilities, LeafIndex, LeafNode, LeafNodeSource
+from protocols.mls.leaf_node import Capabilities, LeafIndex, LeafNode, LeafNodeSource
 from protocols.mls.proposal_rules import SentProposal
 from protocols.mls.protection import sign_content
 from protocols.mls.psk import PreSharedKeyId, ResumptionUsage
@@ -38,6 +39,7 @@ from protocols.mls.staging import (
     known_psks,
     no_psks,
     propose_changes,
+    staged_commit,
 )
 from protocols.mls.suite import Entropy
 from protocols.mls.treekem import NewPath, new_path
@@ -86,13 +88,6 @@ def successor(
     )
 
 
-def signed_leaf(epoch: Epoch, leaf: LeafNode, signature: SignatureKeyPair, leaf_index: LeafIndex) -> LeafNode:
-    """The leaf, signed for its place in the group (§7.2)."""
-    content = leaf.to_be_signed(epoch.group_id, leaf_index)
-    signed = epoch.suite.sign_with_label(signature.private, signature.public, LEAF_NODE_LABEL, content)
-    return msgspec.structs.replace(leaf, signature=signed)
-
-
 def make_commit(
     epoch: Epoch,
     proposals: Sequence[SentProposal],
@@ -125,9 +120,8 @@ def make_commit(
     if leaf is not NO_CHANGE and not with_path:
         raise LocalError("changes of our own leaf travel in a commit's path: make it with one")
     committer = member(epoch.own_leaf)
-    old = epoch.own_leaf_node
-    signer = SignatureKeyPair(epoch.signature_private, old.signature_key)
-    maker = LeafMaker(epoch, old, leaf.signature or signer, leaf)
+    signer = epoch.signer
+    maker = LeafMaker(epoch, epoch.own_leaf_node, leaf.signature or signer, leaf)
     draft = maker.draft() if with_path else None
     proposed = propose_changes(epoch, proposals, committer, checks, path_leaf=draft, follow_up=follow_up)
     path = maker.path(proposed, entropy) if with_path else None
@@ -163,9 +157,7 @@ def make_commit(
 
 def draft_leaf(epoch: Epoch, change: LeafChange) -> LeafNode:
     """What is known of our next leaf before there is a commit."""
-    old = epoch.own_leaf_node
-    signature = change.signature or SignatureKeyPair(epoch.signature_private, old.signature_key)
-    return LeafMaker(epoch, old, signature, change).draft()
+    return LeafMaker(epoch, epoch.own_leaf_node, change.signature or epoch.signer, change).draft()
 
 
 class LeafMaker:
@@ -188,7 +180,8 @@ class LeafMaker:
             leaf = successor(
                 self._old, self.signature, self._change, LeafNodeSource.COMMIT, encryption_key, parent_hash
             )
-            return signed_leaf(self.epoch, leaf, self.signature, proposed.committer)
+            epoch, private = self.epoch, self.signature.private
+            return signed_leaf_node(leaf, epoch.suite, private, epoch.group_id, proposed.committer)
 
         return new_path(proposed.tree, proposed.committer, make, entropy)
 
@@ -243,21 +236,7 @@ def complete_commit(
     auth = msgspec.structs.replace(authenticated.auth, confirmation_tag=secrets.confirmation_tag)
     authenticated = msgspec.structs.replace(authenticated, auth=auth)
     entry, keys = enter(epoch, proposed, final, tree, secrets, private, signature_private)
-    staged = StagedCommit(
-        parent=epoch.authenticator,
-        committer=proposed.committer,
-        external=committer != member(proposed.committer),
-        proposals=proposed.proposals,
-        added=proposed.added,
-        removed=proposed.removed,
-        updated=proposed.updated,
-        authenticated=authenticated,
-        id=suite.hash(authenticated.encode()),
-        next=entry,
-        keys=keys,
-        own=True,
-    )
-    return Completed(staged, secrets)
+    return Completed(staged_commit(epoch, proposed, authenticated, entry, keys, own=True), secrets)
 
 
 def make_welcomes(

@@ -12,7 +12,7 @@ still less: two branches of a fork number theirs alike.
 import msgspec
 
 from protocols.errors import LocalError
-from protocols.mls.codec import Reader, decode, opaque, optional, uint8, uint16
+from protocols.mls.codec import Reader, decode, opaque, optional, read_version, uint8, uint16
 from protocols.mls.extensions import (
     Extension,
     Extensions,
@@ -33,6 +33,7 @@ from protocols.mls.message_keys import MessageKeys
 from protocols.mls.proposals import Proposal, ReInit, read_proposal
 from protocols.mls.psk import PreSharedKeyId, psk_secret
 from protocols.mls.ratchet_tree import RatchetTree
+from protocols.mls.signatures import SignatureKeyPair
 from protocols.mls.suite import CipherSuite, cipher_suite
 from protocols.mls.transcript import interim_transcript_hash
 from protocols.mls.tree_private import TreePrivate
@@ -105,13 +106,13 @@ class Epoch(msgspec.Struct, frozen=True, eq=False):
         if with_external_pub:
             extensions.append(external_pub_extension(external_key_pair(self.suite, self.secrets.external_secret)[1]))
         unsigned = GroupInfo(self.context, tuple(extensions), self.confirmation_tag, self.own_leaf, b"")
-        signature = self.sign(GROUP_INFO_LABEL, unsigned.to_be_signed())
+        signature = self.suite.sign_with_label(*self.signer, GROUP_INFO_LABEL, unsigned.to_be_signed())
         return msgspec.structs.replace(unsigned, signature=signature)
 
-    def sign(self, label: bytes, content: bytes) -> bytes:
-        """``SignWithLabel`` (§5.1.2) by the key of our leaf."""
-        public = self.own_leaf_node.signature_key
-        return self.suite.sign_with_label(self.signature_private, public, label, content)
+    @property
+    def signer(self) -> SignatureKeyPair:
+        """The signature keys of our leaf."""
+        return SignatureKeyPair(self.signature_private, self.own_leaf_node.signature_key)
 
     def to_bytes(self) -> bytes:
         """Everything, secrets included: to be sealed by whoever stores it."""
@@ -131,8 +132,7 @@ class Epoch(msgspec.Struct, frozen=True, eq=False):
 
     @classmethod
     def read(cls, reader: Reader) -> "Epoch":
-        if (version := reader.uint8()) != _VERSION:
-            raise LocalError(f"an epoch stored as version {version}; this code reads {_VERSION}")
+        read_version(reader, "an epoch", _VERSION)
         suite = cipher_suite(reader.uint16())
         context = GroupContext.read(reader)
         tree = RatchetTree.decode(suite, reader.opaque())

@@ -80,8 +80,7 @@ def make_external_commit(
     if (group_id := group_info.group_context.group_id) in groups:
         raise MlsError("12.4.3/group-id", f"we are in group {group_id.hex()} already")
     tree = believed_tree(group_info, suite, ratchet_tree, checks)
-    leaf = bundle.key_package.leaf_node
-    signer = SignatureKeyPair(bundle.signature_private, leaf.signature_key)
+    signer = bundle.signer
     outside = _seen_from_outside(group_info, suite, tree, signer)
     kem_output, init_secret = send_external_init(suite, key, entropy)
     proposals: list[Proposal] = [ExternalInit(kem_output)]
@@ -90,7 +89,7 @@ def make_external_commit(
     proposals += (PreSharedKey(each) for each in psk_ids)
     sent = [SentProposal(each, NEW_MEMBER_COMMIT, None) for each in proposals]
     sent += (SentProposal(each.proposal, each.sender, each.reference) for each in self_removes)
-    maker = LeafMaker(outside, leaf, signer, NO_CHANGE)
+    maker = LeafMaker(outside, bundle.key_package.leaf_node, signer, NO_CHANGE)
     proposed = propose_changes(outside, sent, NEW_MEMBER_COMMIT, checks, path_leaf=maker.draft())
     return complete_commit(
         outside,
@@ -154,7 +153,7 @@ def self_remove_from_outside(group_info: GroupInfo, tree: RatchetTree, message: 
         raise MlsError("12.4.3.2/proposal-by-reference", f"to a {type(content.content).__name__}")
     if content.sender.sender_type != SenderType.MEMBER:
         raise MlsError("12.1.8/sender-type", f"a SelfRemove by sender type {content.sender.sender_type}")
-    leaf = tree.leaf(LeafIndex(content.sender.index)) if content.sender.index < tree.leaf_count else None
+    leaf = tree.leaf(LeafIndex(content.sender.index))
     if leaf is None:
         raise MlsError("6/sender-not-member", f"leaf {content.sender.index} is blank")
     suite = cipher_suite(context.cipher_suite)
@@ -176,13 +175,12 @@ def propose_oneself(group_info: GroupInfo, bundle: KeyPackageBundle) -> PublicMe
     package = bundle.key_package
     if package.cipher_suite != group_info.group_context.cipher_suite:
         raise LocalError(f"a key package of suite {package.cipher_suite} for a group of another")
-    signer = SignatureKeyPair(bundle.signature_private, package.leaf_node.signature_key)
-    return _outside(group_info, Add(package), NEW_MEMBER_PROPOSAL, signer)
+    return _outside(group_info, Add(package), NEW_MEMBER_PROPOSAL, bundle.signer)
 
 
 def _outside(group_info: GroupInfo, proposal: Proposal, sender: Sender, signer: SignatureKeyPair) -> PublicMessage:
     context = group_info.group_context
     content = FramedContent(context.group_id, context.epoch, sender, b"", proposal)
     suite = cipher_suite(context.cipher_suite)
-    signed = sign_content(suite, signer.private, signer.public, WireFormat.PUBLIC_MESSAGE, content, b"")
+    signed = sign_content(suite, *signer, WireFormat.PUBLIC_MESSAGE, content, b"")
     return PublicMessage(signed.content, signed.auth)

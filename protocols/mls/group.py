@@ -23,8 +23,8 @@ import msgspec
 
 from protocols.errors import LocalError, ProtocolError
 from protocols.messages import Message
-from protocols.mls.client import KeyPackageBundle
-from protocols.mls.committing import NO_CHANGE, LeafChange, Welcomes, draft_leaf, make_commit, signed_leaf, successor
+from protocols.mls.client import KeyPackageBundle, signed_leaf_node
+from protocols.mls.committing import NO_CHANGE, LeafChange, Welcomes, draft_leaf, make_commit, successor
 from protocols.mls.epoch import Epoch
 from protocols.mls.errors import MlsError
 from protocols.mls.extensions import Extensions
@@ -89,7 +89,6 @@ from protocols.mls.records import (
 )
 from protocols.mls.send_ledger import COMMIT, SendLedger
 from protocols.mls.services import Retention, Services
-from protocols.mls.signatures import SignatureKeyPair
 from protocols.mls.staging import (
     Checks,
     LeafSecrets,
@@ -284,8 +283,7 @@ class Group:
             raise MlsError("6/not-a-group-message", f"a {type(message).__name__} is not sent to members")
         if message.group_id != self.group_id:
             raise MlsError("6/other-group", f"group {message.group_id.hex()}")
-        echo = self._echo_of(data)
-        kept, authenticated, opening = self._opened(message, echo)
+        kept, authenticated, opening = self._opened(message, data)
         if authenticated is None:
             return Received(Echo(kept.epoch.authenticator), b"")
         found = verified(kept.epoch, authenticated)
@@ -320,7 +318,7 @@ class Group:
                     other.keep(here)
 
     def _opened(
-        self, message: PublicMessage | PrivateMessage, echo: bytes
+        self, message: PublicMessage | PrivateMessage, data: bytes
     ) -> tuple[KeptEpoch, AuthenticatedContent | None, Opening | None]:
         """The epoch in which a message verifies, among those of its number: two branches number theirs alike."""
         candidates = [each for each in self._kept.values() if each.epoch.number == message.epoch]
@@ -329,10 +327,11 @@ class Group:
             newest = max(each.epoch.number for each in self._kept.values())
             rule = "6/future-epoch" if message.epoch > newest else "6/past-epoch"
             raise MlsError(rule, f"epoch {message.epoch}; the current one is {self.current.number}")
+        echo = self._echo_of(data)
         refused: MlsError | None = None
         for kept in candidates:
             if kept.is_echo(echo):
-                return kept, self._own_commit(kept, message), None
+                return kept, self._own_commit(kept, data), None
             try:
                 return kept, *open_message(kept.epoch, kept.keys, message)
             except OwnMessageError:
@@ -347,8 +346,7 @@ class Group:
         finally:
             del refused
 
-    def _own_commit(self, kept: KeptEpoch, message: PublicMessage | PrivateMessage) -> AuthenticatedContent | None:
-        data = encode_message(message)
+    def _own_commit(self, kept: KeptEpoch, data: bytes) -> AuthenticatedContent | None:
         for name, sent in kept.messages.items():
             if sent == data and name in kept.staged:
                 return kept.staged[name].authenticated
@@ -556,9 +554,9 @@ class Group:
         epoch = self._sending().epoch
         old = epoch.own_leaf_node
         private, encryption_key = epoch.suite.kem.derive_key_pair(epoch.suite.kem.draw_ikm(entropy))
-        signature = change.signature or SignatureKeyPair(epoch.signature_private, old.signature_key)
+        signature = change.signature or epoch.signer
         unsigned = successor(old, signature, change, LeafNodeSource.UPDATE, encryption_key, None)
-        leaf = signed_leaf(epoch, unsigned, signature, epoch.own_leaf)
+        leaf = signed_leaf_node(unsigned, epoch.suite, signature.private, epoch.group_id, epoch.own_leaf)
         secrets = LeafSecrets(private, signature.private)
         return self._proposed(Update(leaf), secrets, b"", entropy, padding, public)
 
@@ -711,10 +709,7 @@ class Group:
         epoch = kept.epoch
         wire_format = WireFormat.PUBLIC_MESSAGE if public else WireFormat.PRIVATE_MESSAGE
         framed = FramedContent(epoch.group_id, epoch.number, member(epoch.own_leaf), authenticated_data, content)
-        public_key = epoch.own_leaf_node.signature_key
-        authenticated = sign_content(
-            epoch.suite, epoch.signature_private, public_key, wire_format, framed, epoch.context_bytes
-        )
+        authenticated = sign_content(epoch.suite, *epoch.signer, wire_format, framed, epoch.context_bytes)
         sealing = self._sealing(authenticated, entropy, padding)
         message, reservations, position = self._protected(kept, authenticated, sealing)
         echo = self._echo_of(message)

@@ -202,7 +202,7 @@ def believed_tree(
         if data is None:
             raise MlsError("12.4.3.1/no-tree", "the group info has no ratchet_tree extension and none was given")
         tree = RatchetTree.decode(suite, data)
-    signer = tree.leaf(LeafIndex(group_info.signer)) if group_info.signer < tree.leaf_count else None
+    signer = tree.leaf(LeafIndex(group_info.signer))
     if signer is None:
         raise MlsError("12.4.3.1/signer", f"leaf {group_info.signer}, which signed the group info, is blank")
     content = group_info.to_be_signed()

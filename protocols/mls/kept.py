@@ -13,7 +13,7 @@ from protocols.mls.opening import VerifiedCommit, VerifiedProposal
 from protocols.mls.proposals import SelfRemove
 from protocols.mls.ratchets import Ratchet
 from protocols.mls.send_ledger import COMMIT, SendLedger
-from protocols.mls.staging import LeafSecrets, StagedCommit
+from protocols.mls.staging import LeafSecrets, StagedCommit, commit_id
 
 PROPOSALS_MAX: Final = 1024
 """Proposals kept in one epoch, from all senders together. To choose among so many takes a committer 0.15 s, also
@@ -197,8 +197,3 @@ def _references(commit: Commit) -> list[bytes]:
 
 def _is_members(commit: VerifiedCommit) -> bool:
     return commit.sender.sender_type == SenderType.MEMBER
-
-
-def commit_id(epoch: Epoch, authenticated: AuthenticatedContent) -> bytes:
-    """A commit's name: the hash of all of it."""
-    return epoch.suite.hash(authenticated.encode())

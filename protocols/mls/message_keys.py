@@ -19,7 +19,7 @@ skipped stay until their message comes, so they are a hole in forward secrecy as
 from typing import Final, NoReturn
 
 from protocols.errors import LocalError, SpacePandaError
-from protocols.mls.codec import Reader, decode, opaque, optional, uint8, uint16, uint32, vector
+from protocols.mls.codec import Reader, decode, opaque, optional, read_version, uint8, uint16, uint32, vector
 from protocols.mls.errors import MlsError
 from protocols.mls.ratchets import (
     GENERATIONS,
@@ -276,8 +276,7 @@ class MessageKeys:
 
     @classmethod
     def _read(cls, reader: Reader) -> "MessageKeys":
-        if (version := reader.uint8()) != STATE_VERSION:
-            raise LocalError(f"message keys stored as version {version}; this code reads {STATE_VERSION}")
+        read_version(reader, "message keys", STATE_VERSION)
         suite = cipher_suite(reader.uint16())
         leaf_count, own_leaf = reader.uint32(), reader.optional(Reader.uint32)
         nodes, chains = dict(reader.vector(_read_node)), dict(reader.vector(_read_chain))

@@ -123,7 +123,7 @@ def signature_key(epoch: Epoch, content: FramedContent) -> bytes:
 
 def sender_leaf(epoch: Epoch, sender: Sender) -> LeafNode:
     """The leaf that a member sent from, in the epoch of the message."""
-    leaf = epoch.tree.leaf(LeafIndex(sender.index)) if sender.index < epoch.tree.leaf_count else None
+    leaf = epoch.tree.leaf(LeafIndex(sender.index))
     if leaf is None:
         raise MlsError("6/sender-not-member", f"leaf {sender.index} of epoch {epoch.number} is blank")
     return leaf

@@ -169,7 +169,7 @@ def check_proposals(
     _raise_all(client_faults(fresh, tree, listed.gone, policy))
     _raise_all(key_faults(fresh, tree, staying, listed.gone))
     if signatures:
-        _raise_all(_signature_faults(proposals, checker, run))
+        _raise_all(signature_faults(proposals, checker, run))
     return listed
 
 
@@ -286,7 +286,8 @@ def _support_faults(
             yield ProposalError("12.2/unsupported-proposal-type", f"{sent.proposal.proposal_type}", position)
 
 
-def _signature_faults(proposals: Sequence[SentProposal], checker: ProposalChecker, run: Run) -> Iterator[ProposalError]:
+def signature_faults(proposals: Sequence[SentProposal], checker: ProposalChecker, run: Run) -> Iterator[ProposalError]:
+    """The signatures inside proposals, all at once."""
     owners = [(position, claim) for position, sent in enumerate(proposals) for claim in checker.claims(sent)]
     for forged in forgeries(checker.suite, [claim for _, claim in owners], run):
         position, claim = owners[forged]

@@ -21,7 +21,7 @@ from protocols.mls.framing import Sender, member
 from protocols.mls.group_context import GroupContext
 from protocols.mls.leaf_node import LeafIndex, LeafNode
 from protocols.mls.policy import DEFAULT_POLICY, Policy
-from protocols.mls.proposal_list import check_proposals
+from protocols.mls.proposal_list import check_proposals, signature_faults
 from protocols.mls.proposal_rules import (
     ProposalChecker,
     ProposalError,
@@ -42,7 +42,6 @@ from protocols.mls.proposals import (
 )
 from protocols.mls.ratchet_tree import RatchetTree
 from protocols.mls.suite import CipherSuite
-from protocols.mls.validation import forgeries
 
 
 class Rejected(msgspec.Struct, frozen=True):
@@ -183,11 +182,10 @@ class _Sieve:
                 self.rejected.append(Rejected(sent, error))
             else:
                 sound.append(sent)
-        owners = [(position, claim) for position, sent in enumerate(sound) for claim in checker.claims(sent)]
         forged: dict[int, MlsError] = {}
-        for found in forgeries(checker.suite, [claim for _, claim in owners], run):
-            position, claim = owners[found]
-            forged.setdefault(position, MlsError(claim.rule))
+        for fault in signature_faults(sound, checker, run):
+            assert fault.position is not None
+            forged.setdefault(fault.position, fault)
         self.kept = sound
         self.drop(forged)
 

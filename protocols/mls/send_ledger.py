@@ -23,7 +23,7 @@ from typing import Final
 import msgspec
 
 from protocols.errors import LocalError
-from protocols.mls.codec import Reader, decode, uint8, uint64, vector
+from protocols.mls.codec import Reader, decode, read_version, uint8, uint64, vector
 from protocols.mls.errors import MlsError
 from protocols.mls.ratchets import GENERATIONS, Ratchet
 
@@ -176,8 +176,7 @@ class SendLedger:
 
     @classmethod
     def _read(cls, reader: Reader) -> "SendLedger":
-        if (version := reader.uint8()) != STATE_VERSION:
-            raise LocalError(f"a ledger stored as version {version}; this code reads {STATE_VERSION}")
+        read_version(reader, "a ledger", STATE_VERSION)
         ledger = cls()
         ledger._floor = reader.uint64()
         for epoch, name, *following in reader.vector(lambda each: _ROW.unpack(each.take(_ROW.size))):

@@ -106,7 +106,7 @@ class StagedCommit(msgspec.Struct, frozen=True, eq=False):
     updated: tuple[LeafIndex, ...]
     authenticated: AuthenticatedContent
     id: bytes
-    """The hash of all of it."""
+    """``commit_id``."""
     next: Epoch | None
     """The epoch as we would be in it; None if the commit removes us."""
     keys: MessageKeys | None
@@ -184,7 +184,7 @@ def propose_changes(
         follow_up=follow_up,
         run=checks.run,
     )
-    if path_leaf is None and (listed.path_required or not sent):
+    if path_leaf is None and listed.path_required:
         raise MlsError("12.4/path-required", "these proposals need a path" if sent else "an empty commit needs a path")
     applied = apply_proposals(epoch.tree, listed)
     tree, leaf = applied.tree, LeafIndex(committer.index)
@@ -213,15 +213,10 @@ def stage_commit(
         MissingProposalsError: the commit refers to proposals that are not among these.
         MlsError: a rule is broken; or a PSK is not known here, ``8.4/unknown-psk``.
     """
-    commit, sender = verified.commit, verified.sender
-    path_leaf = None if commit.path is None else commit.path.leaf_node
-    proposed = propose_changes(epoch, resolved(commit, sender, proposals), sender, checks, path_leaf=path_leaf)
-    tree = proposed.tree
-    if commit.path is not None:
-        check_path_leaf(epoch, proposed, commit.path.leaf_node, checks)
-        tree = apply_path(tree, proposed.committer, commit.path, proposed.joiners)
+    commit = verified.commit
+    proposed, tree = _followed(epoch, verified, proposals, checks)
     if epoch.own_leaf in proposed.removed:
-        return _staged(epoch, verified, proposed, None, None)
+        return staged_commit(epoch, proposed, verified.authenticated, None, None)
 
     private, signature_private = own_keys_after(epoch, proposed, own_updates)
     commit_secret = bytes(epoch.suite.hash_size)
@@ -243,7 +238,7 @@ def stage_commit(
     if not compare_digest(tag, secrets.confirmation_tag):
         raise MlsError("12.4.2/confirmation-tag", f"of the commit by leaf {proposed.committer}")
     entry, keys = enter(epoch, proposed, context, tree, secrets, private, signature_private)
-    return _staged(epoch, verified, proposed, entry, keys)
+    return staged_commit(epoch, proposed, verified.authenticated, entry, keys)
 
 
 class OwnPart(msgspec.Struct, frozen=True):
@@ -273,15 +268,9 @@ def restage(
     Raises:
         MlsError: the commit does not belong to this epoch, or what is stored of it was altered.
     """
-    commit, sender = verified.commit, verified.sender
-    path_leaf = None if commit.path is None else commit.path.leaf_node
-    sent = resolved(commit, sender, proposals)
-    proposed = propose_changes(epoch, sent, sender, checks, path_leaf=path_leaf)
-    tree = proposed.tree
-    if commit.path is not None:
-        tree = apply_path(tree, proposed.committer, commit.path, proposed.joiners)
+    proposed, tree = _followed(epoch, verified, proposals, checks)
     if part is None:
-        return _staged(epoch, verified, proposed, None, None)
+        return staged_commit(epoch, proposed, verified.authenticated, None, None)
     tag = verified.authenticated.auth.confirmation_tag or b""
     context = final_context(epoch, proposed, tree, verified.authenticated)
     wanted = confirmation_tag(epoch.suite, part.secrets.confirmation_key, context.confirmed_transcript_hash)
@@ -290,8 +279,22 @@ def restage(
     entry = entered(
         epoch.suite, context, tree, tag, part.secrets, part.private, part.signature_private, proposed.proposals.reinit
     )
-    staged = _staged(epoch, verified, proposed, entry, part.keys)
-    return msgspec.structs.replace(staged, own=own, welcomes=welcomes)
+    staged = staged_commit(epoch, proposed, verified.authenticated, entry, part.keys, own=own)
+    return msgspec.structs.replace(staged, welcomes=welcomes)
+
+
+def _followed(
+    epoch: Epoch, verified: VerifiedCommit, proposals: Mapping[bytes, VerifiedProposal], checks: Checks
+) -> tuple[Proposed, RatchetTree]:
+    """What everybody can see of a commit: its proposals applied, and the tree with its path in it."""
+    path, sender = verified.commit.path, verified.sender
+    path_leaf = None if path is None else path.leaf_node
+    sent = resolved(verified.commit, sender, proposals)
+    proposed = propose_changes(epoch, sent, sender, checks, path_leaf=path_leaf)
+    if path is None:
+        return proposed, proposed.tree
+    check_path_leaf(epoch, proposed, path.leaf_node, checks)
+    return proposed, apply_path(proposed.tree, proposed.committer, path, proposed.joiners)
 
 
 def resolved(commit: Commit, sender: Sender, known: Mapping[bytes, VerifiedProposal]) -> tuple[SentProposal, ...]:
@@ -377,19 +380,32 @@ def enter(
     return entered(epoch.suite, context, tree, tag, kept, private, signature_private, reinit), keys
 
 
-def _staged(
-    epoch: Epoch, verified: VerifiedCommit, proposed: Proposed, entry: Epoch | None, keys: MessageKeys | None
+def staged_commit(
+    epoch: Epoch,
+    proposed: Proposed,
+    authenticated: AuthenticatedContent,
+    entry: Epoch | None,
+    keys: MessageKeys | None,
+    *,
+    own: bool = False,
 ) -> StagedCommit:
+    """All that was found of a commit on ``epoch``, side by side."""
     return StagedCommit(
         parent=epoch.authenticator,
         committer=proposed.committer,
-        external=verified.sender.sender_type == SenderType.NEW_MEMBER_COMMIT,
+        external=authenticated.content.sender.sender_type == SenderType.NEW_MEMBER_COMMIT,
         proposals=proposed.proposals,
         added=proposed.added,
         removed=proposed.removed,
         updated=proposed.updated,
-        authenticated=verified.authenticated,
-        id=epoch.suite.hash(verified.authenticated.encode()),
+        authenticated=authenticated,
+        id=commit_id(epoch, authenticated),
         next=entry,
         keys=keys,
+        own=own,
     )
+
+
+def commit_id(epoch: Epoch, authenticated: AuthenticatedContent) -> bytes:
+    """A commit's name: the hash of all of it."""
+    return epoch.suite.hash(authenticated.encode())

@@ -5,10 +5,10 @@ import pytest
 from protocols.errors import LocalError
 from protocols.mls.commit import Commit
 from protocols.mls.external import make_external_commit
-from protocols.mls.kept import COMMITS_MAX, ECHOES_MAX, PROPOSALS_MAX, PROPOSALS_PER_SENDER_MAX, KeptEpoch, commit_id
+from protocols.mls.kept import COMMITS_MAX, ECHOES_MAX, PROPOSALS_MAX, PROPOSALS_PER_SENDER_MAX, KeptEpoch
 from protocols.mls.opening import VerifiedCommit, VerifiedProposal
 from protocols.mls.proposals import Remove, SelfRemove
-from protocols.mls.staging import StagedCommit
+from protocols.mls.staging import StagedCommit, commit_id
 from tests.protocols.mls.forgery import forge_commit, forge_external_commit
 from tests.protocols.mls.kit import refused
 from tests.protocols.mls.room import NOW_NS, Room, altered, external, person, signed
