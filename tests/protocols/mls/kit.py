@@ -32,9 +32,6 @@ from tests.protocols.mls.trees import FOREVER, counting_entropy
 SUITE = SUITES[1]
 GROUP_ID = b"kitchen"
 
-broken: set[str] = set()
-"""Rules that some test has broken in this run."""
-
 
 @contextmanager
 def refused(rule: str) -> Iterator[None]:
@@ -42,7 +39,6 @@ def refused(rule: str) -> Iterator[None]:
     with pytest.raises(MlsError) as caught:
         yield
     assert caught.value.reason == rule, str(caught.value)
-    broken.add(rule)
 
 
 @dataclass(frozen=True)
