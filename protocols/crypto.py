@@ -20,9 +20,13 @@ from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey, Ed4
 from cryptography.hazmat.primitives.asymmetric.x448 import X448PrivateKey, X448PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from nacl.bindings import (
+    crypto_aead_xchacha20poly1305_ietf_decrypt,
+    crypto_aead_xchacha20poly1305_ietf_encrypt,
     crypto_scalarmult,
     crypto_scalarmult_base,
     crypto_sign,
+    crypto_sign_ed25519_pk_to_curve25519,
+    crypto_sign_ed25519_sk_to_curve25519,
     crypto_sign_open,
     crypto_sign_seed_keypair,
 )
@@ -39,6 +43,8 @@ ED448_SEED_SIZE = 57
 ED448_PUBLIC_SIZE = 57
 ED448_SIGNATURE_SIZE = 114
 AEAD_TAG_SIZE = 16
+XCHACHA_KEY_SIZE = 32
+XCHACHA_NONCE_SIZE = 24
 
 
 class CryptoError(ProtocolError):
@@ -130,7 +136,11 @@ def ed25519_sign(seed: bytes, public: bytes, message: bytes) -> bytes:
 
 
 def ed25519_verify(public: bytes, message: bytes, signature: bytes) -> bool:
-    """Strict: a small-order or non-canonical key, S >= L and wrong lengths are false, never an exception."""
+    """Strict: a key or an R of small order or not canonical, S >= L and wrong lengths are false, never an exception.
+
+    The equation is the one without cofactor. A libsodium whose equation has it would make replicas disagree, so the
+    tests say what is accepted of each kind of signature that libraries differ about.
+    """
     if len(public) != ED25519_PUBLIC_SIZE or len(signature) != ED25519_SIGNATURE_SIZE:
         return False
     try:
@@ -138,6 +148,29 @@ def ed25519_verify(public: bytes, message: bytes, signature: bytes) -> bool:
     except _SodiumError:
         return False
     return True
+
+
+def x25519_public_of_ed25519(public: bytes) -> bytes:
+    """The same point on the Montgomery curve (RFC 7748 §4.1): for sealing to who is known by a signing key alone.
+
+    Raises:
+        CryptoError: ``bad_key_length``, or ``bad_point``: not a point, or outside the base point's group.
+    """
+    if len(public) != ED25519_PUBLIC_SIZE:
+        raise CryptoError("bad_key_length", f"Ed25519 public key of {len(public)} bytes")
+    try:
+        converted: bytes = crypto_sign_ed25519_pk_to_curve25519(public)
+    except (_SodiumError, RuntimeError):
+        raise CryptoError("bad_point", "an Ed25519 public key that no private one has") from None
+    return converted
+
+
+def x25519_private_of_ed25519(seed: bytes, public: bytes) -> bytes:
+    """The scalar that belongs to ``x25519_public_of_ed25519`` (RFC 8032 §5.1.5, steps 1 and 2)."""
+    _require_size("Ed25519 seed", seed, ED25519_SEED_SIZE)
+    _require_size("Ed25519 public key", public, ED25519_PUBLIC_SIZE)
+    private: bytes = crypto_sign_ed25519_sk_to_curve25519(seed + public)
+    return private
 
 
 _ED448_PRIME = 2**448 - 2**224 - 1
@@ -273,10 +306,36 @@ def aes_gcm(key: bytes) -> AeadContext:
 
 
 def open_sealed(context: AeadContext, nonce: bytes, associated_data: bytes, ciphertext: bytes) -> bytes:
+    """Raises:
+    CryptoError: ``decrypt_failed``; also for a nonce of another length, and for less than a tag.
+    """
     try:
         return context.decrypt(nonce, ciphertext, associated_data)
-    except InvalidTag:
+    except (InvalidTag, ValueError):
         raise CryptoError("decrypt_failed", f"{len(ciphertext)} bytes do not authenticate") from None
+
+
+def xchacha20_poly1305_seal(key: bytes, nonce: bytes, associated_data: bytes, plaintext: bytes) -> bytes:
+    """draft-irtf-cfrg-xchacha: a nonce of 24 bytes may be drawn at random as often as anybody likes."""
+    _require_size("XChaCha20-Poly1305 key", key, XCHACHA_KEY_SIZE)
+    _require_size("XChaCha20-Poly1305 nonce", nonce, XCHACHA_NONCE_SIZE)
+    sealed: bytes = crypto_aead_xchacha20poly1305_ietf_encrypt(plaintext, associated_data, nonce, key)
+    return sealed
+
+
+def xchacha20_poly1305_open(key: bytes, nonce: bytes, associated_data: bytes, ciphertext: bytes) -> bytes:
+    """Raises:
+    CryptoError: ``decrypt_failed``; also for a nonce of another length, and for less than a tag.
+    """
+    _require_size("XChaCha20-Poly1305 key", key, XCHACHA_KEY_SIZE)
+    if len(nonce) == XCHACHA_NONCE_SIZE and len(ciphertext) >= AEAD_TAG_SIZE:
+        try:
+            opened: bytes = crypto_aead_xchacha20poly1305_ietf_decrypt(ciphertext, associated_data, nonce, key)
+        except _SodiumError:
+            pass
+        else:
+            return opened
+    raise CryptoError("decrypt_failed", f"{len(ciphertext)} bytes do not authenticate")
 
 
 def _require_size(what: str, value: bytes, size: int) -> None:

@@ -9,6 +9,7 @@ from cluster.conformance import (  # noqa: F401 - registers its kinds
     mls_tree,
     mls_treekem,
     noise,
+    wycheproof,
 )
 from cluster.conformance.registry import (
     CaseResult,

@@ -1,20 +1,14 @@
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from cluster.conformance import run_files
 from tests.cluster.conformance.documents import flipped, run
+from tests.vectors import packaged_path
 
 
 def rfc_9180(name: str) -> Path:
-    """A file of the package ``cryptography_vectors``, which carries what RFC 9180 published."""
-    spec = find_spec("cryptography_vectors")
-    if spec is None or spec.origin is None:
-        pytest.skip("HPKE's published vectors are in the package cryptography_vectors, which is not installed")
-    return Path(spec.origin).parent / "HPKE" / name
+    return packaged_path(f"HPKE/{name}")
 
 
 def test_base_and_psk_modes_of_rfc_9180_pass_and_the_others_are_unsupported() -> None:

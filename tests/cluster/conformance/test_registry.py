@@ -48,8 +48,9 @@ def test_a_new_kind_is_one_registration(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_every_published_file_is_of_one_kind_and_every_kind_has_a_file() -> None:
     recognised = {"HPKE"}  # whose vectors are in a package of their own
-    folder = vector_path("mls/messages.json").parent
-    for path in [*sorted(folder.glob("*.json")), vector_path("noise/cacophony.json")]:
+    folders = vector_path("mls/messages.json").parent, vector_path("wycheproof/ed25519_test.json").parent
+    paths = [path for folder in folders for path in sorted(folder.glob("*.json"))]
+    for path in [*paths, vector_path("noise/cacophony.json")]:
         document = json.loads(path.read_bytes())
         [kind] = [kind.name for kind in registry._KINDS.values() if kind.matches(document)]
         recognised.add(kind)
