@@ -8,16 +8,15 @@ ids are made one object where they are kept (``shared``, and the memo of ``node_
 functions and bounded, and what falls out of them only costs memory or a hash.
 """
 
-import hashlib
 from functools import lru_cache
 from typing import Final
 
+from protocols.identity import ids
 from protocols.messages import Key32, Message, Uint64
 
-ID_SIZE: Final = 32
+ID_SIZE: Final = ids.ID_SIZE
 ID_BITS: Final = 8 * ID_SIZE
 
-_PERSON: Final = b"spacepanda node"
 _MEMO_SIZE: Final = 1 << 16  # the largest number of peers that one host is expected to know of
 
 
@@ -31,7 +30,7 @@ class Contact(Message, frozen=True, gc=False, tag="contact"):
 @lru_cache(maxsize=_MEMO_SIZE)
 def node_id(device: bytes) -> int:
     """The identifier of a device, as the number whose XOR with another is their distance."""
-    return int.from_bytes(hashlib.blake2b(device, digest_size=ID_SIZE, person=_PERSON).digest())
+    return int(ids.NodeId.of(device))
 
 
 @lru_cache(maxsize=_MEMO_SIZE)

@@ -2,7 +2,8 @@
 
 Every error answers that first. A ``LocalError`` is our caller's: the code that holds the machine used
 it wrongly. A ``ProtocolError`` is a remote peer's: bytes or messages that break the protocol. The actors
-turn the second kind into a counted security event and go on; the first kind is a bug and stops the run.
+turn the second kind into a counted security event and go on; the first kind is a bug and stops the run. The third,
+``StorageError``, is nobody's in the program: what was stored is not what we stored, or the disk failed.
 
 Each protocol derives its own ``ProtocolError`` (``NoiseError``, ``RpcError``, ...), and every error
 carries a ``reason``: a short, stable, machine-readable name that tests, counters and reports use. The
@@ -27,4 +28,16 @@ class ProtocolError(SpacePandaError):
         self.detail = detail
 
     def __reduce__(self) -> tuple[type["ProtocolError"], tuple[str, str]]:
+        return type(self), (self.reason, self.detail)
+
+
+class StorageError(SpacePandaError):
+    """What is stored is damaged, altered or not for us, or the disk failed; finding that out changed nothing."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type["StorageError"], tuple[str, str]]:
         return type(self), (self.reason, self.detail)

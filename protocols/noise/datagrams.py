@@ -67,7 +67,7 @@ class SessionError(NoiseError):
     """A datagram that no honest peer of this protocol sends; nothing was changed.
 
     Reasons: ``unknown_datagram``, ``bad_size``, ``malformed_init``, ``wrong_endpoint``, ``own_device``,
-    ``bad_certificate``, ``decrypt_failed``, ``counter_too_far``.
+    ``bad_static``, ``decrypt_failed``, ``counter_too_far``.
     """
 
 

@@ -14,24 +14,17 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, Self
 
-from protocols.crypto import (
-    ED25519_PUBLIC_SIZE,
-    ED25519_SEED_SIZE,
-    ED25519_SIGNATURE_SIZE,
-    X25519_KEY_SIZE,
-    ed25519_public,
-    ed25519_sign,
-    ed25519_verify,
-    x25519_public,
-)
-from protocols.errors import LocalError, ProtocolError
+from protocols.crypto import ED25519_SEED_SIZE, X25519_KEY_SIZE, x25519_public
+from protocols.errors import LocalError
+from protocols.identity.certificates import Purpose
+from protocols.identity.errors import IdentityError
+from protocols.identity.signing import PUBLIC_KEY_SIZE, SIGNATURE_SIZE, Domain, SigningKey, sign, verify
 from protocols.transcript import transcript
 
 PROTOCOL_NAME: Final = b"spacepanda-session"
 PROTOCOL_VERSION: Final = 1
-PURPOSE_SESSION: Final = b"session"
 
-CERTIFICATE_SIZE: Final = ED25519_PUBLIC_SIZE + ED25519_SIGNATURE_SIZE
+CERTIFICATE_SIZE: Final = PUBLIC_KEY_SIZE + SIGNATURE_SIZE
 """The device's public key, then its signature. What it certifies is known to the verifier and not repeated."""
 
 IDENTITY_ENTROPY_SIZE: Final = ED25519_SEED_SIZE + X25519_KEY_SIZE
@@ -39,16 +32,11 @@ NETWORK_ID_SIZE_MAX: Final = 64
 """A network id is a name or a hash; both fit."""
 
 
-class IdentityError(ProtocolError):
-    """A certificate that does not certify this static: ``bad_certificate``, ``bad_certificate_length``."""
-
-
 @dataclass(frozen=True, slots=True)
 class DeviceIdentity:
     """All the keys of one device. It is given to the cores that need it and never sent."""
 
-    device_seed: bytes = field(repr=False)
-    device_public: bytes
+    signing: SigningKey
     static_private: bytes = field(repr=False)
     static_public: bytes
     certificate: bytes
@@ -59,36 +47,33 @@ class DeviceIdentity:
         """The identity that these 64 bytes of entropy determine."""
         if len(entropy) != IDENTITY_ENTROPY_SIZE:
             raise LocalError(f"an identity takes {IDENTITY_ENTROPY_SIZE} bytes of entropy, not {len(entropy)}")
-        device_seed, static_private = entropy[:ED25519_SEED_SIZE], entropy[ED25519_SEED_SIZE:]
-        device_public, static_public = ed25519_public(device_seed), x25519_public(static_private)
-        certificate = certify(device_seed, device_public, static_public, network_id)
-        return cls(device_seed, device_public, static_private, static_public, certificate, network_id)
+        signing, static_private = SigningKey(entropy[:ED25519_SEED_SIZE]), entropy[ED25519_SEED_SIZE:]
+        static_public = x25519_public(static_private)
+        return cls(signing, static_private, static_public, certify(signing, static_public, network_id), network_id)
+
+    @property
+    def device_public(self) -> bytes:
+        return self.signing.public
 
 
-def certify(
-    device_seed: bytes,
-    device_public: bytes,
-    static_public: bytes,
-    network_id: bytes,
-    purpose: bytes = PURPOSE_SESSION,
-) -> bytes:
-    statement = _statement(static_public, network_id, purpose)
-    return device_public + ed25519_sign(device_seed, device_public, statement)
+def certify(key: SigningKey, static_public: bytes, network_id: bytes, purpose: Purpose = Purpose.SESSION) -> bytes:
+    return key.public + sign(key, Domain.STATIC, static_public, prologue(network_id), purpose.encode())
 
 
 def certified_device(
-    certificate: bytes, static_public: bytes, network_id: bytes, purpose: bytes = PURPOSE_SESSION
+    certificate: bytes, static_public: bytes, network_id: bytes, purpose: Purpose = Purpose.SESSION
 ) -> bytes:
     """The device that certified ``static_public`` for this network and purpose.
 
     Raises:
-        IdentityError: nobody did.
+        IdentityError: ``bad_static_length``, ``bad_static``: nobody did.
     """
     if len(certificate) != CERTIFICATE_SIZE:
-        raise IdentityError("bad_certificate_length", f"{len(certificate)} bytes, not {CERTIFICATE_SIZE}")
-    device, signature = certificate[:ED25519_PUBLIC_SIZE], certificate[ED25519_PUBLIC_SIZE:]
-    if not ed25519_verify(device, _statement(static_public, network_id, purpose), signature):
-        raise IdentityError("bad_certificate", f"not signed by {device.hex()[:16]} for this static, here")
+        raise IdentityError("bad_static_length", f"{len(certificate)} bytes, not {CERTIFICATE_SIZE}")
+    device, signature = certificate[:PUBLIC_KEY_SIZE], certificate[PUBLIC_KEY_SIZE:]
+    fields = static_public, prologue(network_id), purpose.encode()
+    if not verify(device, Domain.STATIC, *fields, signature=signature):
+        raise IdentityError("bad_static", f"not certified by {device.hex()[:16]} for this static, here")
     return device
 
 
@@ -99,7 +84,3 @@ def prologue(network_id: bytes) -> bytes:
         raise LocalError(f"a network id has 1 to {NETWORK_ID_SIZE_MAX} bytes, not {len(network_id)}")
     version = PROTOCOL_VERSION.to_bytes(2, "big")
     return transcript("spacepanda/prologue/1", PROTOCOL_NAME, version, network_id)
-
-
-def _statement(static_public: bytes, network_id: bytes, purpose: bytes) -> bytes:
-    return transcript("spacepanda/static/1", static_public, prologue(network_id), purpose)

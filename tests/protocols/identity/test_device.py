@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols import identity
 from protocols.errors import LocalError
-from protocols.identity import DeviceIdentity, IdentityError, certified_device, certify
+from protocols.identity import CERTIFICATE_SIZE, DeviceIdentity, IdentityError, Purpose, certified_device, certify
+from protocols.identity.device import NETWORK_ID_SIZE_MAX
 
 ENTROPY = sha512(b"a device").digest()
 NETWORK = b"a network"
@@ -27,22 +27,22 @@ def test_same_entropy_gives_the_same_identity() -> None:
 
 def test_certificate_does_not_move() -> None:
     cases = [
-        (DEVICE.certificate, OTHER.static_public, NETWORK, identity.PURPOSE_SESSION),
-        (DEVICE.certificate, DEVICE.static_public, b"another network", identity.PURPOSE_SESSION),
-        (DEVICE.certificate, DEVICE.static_public, NETWORK, b"mail"),
-        (OTHER.certificate[:32] + DEVICE.certificate[32:], DEVICE.static_public, NETWORK, b"session"),
+        (DEVICE.certificate, OTHER.static_public, NETWORK, Purpose.SESSION),
+        (DEVICE.certificate, DEVICE.static_public, b"another network", Purpose.SESSION),
+        (DEVICE.certificate, DEVICE.static_public, NETWORK, Purpose.MLS),
+        (OTHER.certificate[:32] + DEVICE.certificate[32:], DEVICE.static_public, NETWORK, Purpose.SESSION),
     ]
     for certificate, static, network, purpose in cases:
         with pytest.raises(IdentityError) as caught:
             certified_device(certificate, static, network, purpose)
-        assert caught.value.reason == "bad_certificate"
+        assert caught.value.reason == "bad_static"
 
 
 def test_certificate_for_another_purpose_is_no_session_certificate() -> None:
-    mail = certify(DEVICE.device_seed, DEVICE.device_public, DEVICE.static_public, NETWORK, b"mail")
-    assert certified_device(mail, DEVICE.static_public, NETWORK, b"mail") == DEVICE.device_public
+    other = certify(DEVICE.signing, DEVICE.static_public, NETWORK, Purpose.MLS)
+    assert certified_device(other, DEVICE.static_public, NETWORK, Purpose.MLS) == DEVICE.device_public
     with pytest.raises(IdentityError):
-        certified_device(mail, DEVICE.static_public, NETWORK)
+        certified_device(other, DEVICE.static_public, NETWORK)
 
 
 def test_device_key_of_small_order_certifies_nothing() -> None:
@@ -60,7 +60,7 @@ def test_arbitrary_bytes_certify_nothing(certificate: bytes) -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.integers(0, 8 * identity.CERTIFICATE_SIZE - 1))
+@given(st.integers(0, 8 * CERTIFICATE_SIZE - 1))
 def test_flipped_bit_certifies_nothing(bit: int) -> None:
     flipped = bytearray(DEVICE.certificate)
     flipped[bit // 8] ^= 1 << bit % 8
@@ -70,7 +70,7 @@ def test_flipped_bit_certifies_nothing(bit: int) -> None:
 
 def test_secrets_are_not_printed() -> None:
     printed = repr(DEVICE)
-    for secret in (DEVICE.device_seed, DEVICE.static_private):
+    for secret in (DEVICE.signing.seed, DEVICE.static_private):
         assert repr(secret) not in printed
         assert secret.hex() not in printed
 
@@ -78,6 +78,6 @@ def test_secrets_are_not_printed() -> None:
 def test_wrong_amounts_are_the_callers_fault() -> None:
     with pytest.raises(LocalError):
         DeviceIdentity.generate(ENTROPY[:63], NETWORK)
-    for network_id in (b"", bytes(identity.NETWORK_ID_SIZE_MAX + 1)):
+    for network_id in (b"", bytes(NETWORK_ID_SIZE_MAX + 1)):
         with pytest.raises(LocalError):
             DeviceIdentity.generate(ENTROPY, network_id)
