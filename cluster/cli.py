@@ -1,26 +1,21 @@
 """The command line. Commands import what they need when they run: ``--help`` has to be there at once.
 
-Whatever goes wrong is one line on standard error. Exit codes: 0 all is well; 1 the answer is no (vectors failed, runs
-differ), or a handler has a bug; 2 what was asked for cannot be done; 3 a shard died; 130 interrupted.
+What ends a command early, and with which exit code, is in ``command``.
 """
 
 # ruff: noqa: PLC0415 - see above
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cluster.command import EXIT_INTERRUPTED, EXIT_NO, EXIT_UNUSABLE, Debug, Json, errors, fail, print_json
+from cluster.keystore.cli import keystore
+
 if TYPE_CHECKING:
     from cluster.scenario import Scenario
-
-EXIT_NO = 1
-EXIT_UNUSABLE = 2
-EXIT_SHARD_LOST = 3
-EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     name="spacepanda",
@@ -32,8 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Debug = Annotated[bool, typer.Option("--debug", help="On an error, show where in the code it came from.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")]
+app.add_typer(keystore, name="keystore")
 
 
 def main() -> None:
@@ -46,7 +40,7 @@ def main() -> None:
     except TyperException as error:
         # Typer's own way is a box around the sentence, below three lines of usage.
         if sentence := error.format_message():  # none if no command was given: that has printed the help
-            _fail(sentence, EXIT_UNUSABLE)
+            fail(sentence, EXIT_UNUSABLE)
         sys.exit(EXIT_UNUSABLE)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(EXIT_INTERRUPTED)
@@ -102,7 +96,7 @@ def run(
     spacepanda run demo --peers 100 --seed 7 --inline
     spacepanda run my.toml --shards 4 --set network.loss=0.05 --set churn.model=none[/dim]
     """
-    with _errors(debug):
+    with errors(debug):
         options = {"peers": peers, "seed": seed, "shards": shards, "time": time, "placement": placement}
         resolved = _scenario(scenario, {k: v for k, v in options.items() if v is not None}, assign or [])
         if inline and (shards is not None or address is not None):
@@ -117,7 +111,7 @@ def run(
 @app.command()
 def scenarios(debug: Debug = False) -> None:
     """List the scenarios that are shipped."""
-    with _errors(debug):
+    with errors(debug):
         from rich.console import Console
 
         from cluster.console import scenarios_table
@@ -136,12 +130,12 @@ def conformance(
 
     A file is recognised by its shape, not by its name.
     """
-    with _errors(debug):
+    with errors(debug):
         from cluster.conformance import run_files
 
         results = run_files(files)
     if json:
-        _print_json(
+        print_json(
             [
                 {
                     "file": str(each.path),
@@ -172,7 +166,7 @@ def diff(
     debug: Debug = False,
 ) -> None:
     """Say whether two runs are the same; if not, replay both and name the first event that differs."""
-    with _errors(debug):
+    with errors(debug):
         from dataclasses import asdict
 
         from rich.console import Console
@@ -184,7 +178,7 @@ def diff(
         with progress(Console(stderr=True), "replaying") as watch:
             verdict = compare(load(run_a), load(run_b), watch)
     if json:
-        _print_json(asdict(verdict))
+        print_json(asdict(verdict))
     else:
         print_verdict(Console(), verdict)
     if not verdict.same:
@@ -211,7 +205,7 @@ def _run(scenario: "Scenario", inline: bool, address: str | None, out: Path, as_
 
     from cluster import console, results, simulate
 
-    screen, errors = Console(), Console(stderr=True)
+    screen, aside = Console(), Console(stderr=True)
     ray = f"the Ray cluster {address}" if address else "a local Ray"
     where = (
         "in this process"
@@ -220,14 +214,14 @@ def _run(scenario: "Scenario", inline: bool, address: str | None, out: Path, as_
     )
     folder = results.create(scenario, out)
     for line in console.describe(scenario, where):
-        (errors if as_json else screen).print(line, highlight=False, markup=False, soft_wrap=True)
-    with console.progress(errors) as watch:
+        (aside if as_json else screen).print(line, highlight=False, markup=False, soft_wrap=True)
+    with console.progress(aside) as watch:
         outcome = simulate(scenario, inline=inline, address=address, watch=watch)
     result = results.write(outcome, folder)
     for warning in result.warnings:
-        errors.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
+        aside.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
     if as_json:
-        _print_json({"folder": str(folder)} | result.summary)
+        print_json({"folder": str(folder)} | result.summary)
     else:
         screen.print()
         screen.print(console.results_table(result.summary), highlight=False)
@@ -235,46 +229,5 @@ def _run(scenario: "Scenario", inline: bool, address: str | None, out: Path, as_
     interrupted: bool = result.summary["interrupted"]
     if interrupted:
         until = result.summary["virtual_s"]
-        errors.print(f"interrupted at {until:g} s; the folder has what there is", highlight=False, soft_wrap=True)
+        aside.print(f"interrupted at {until:g} s; the folder has what there is", highlight=False, soft_wrap=True)
     return interrupted
-
-
-def _print_json(value: Any) -> None:
-    import json
-
-    typer.echo(json.dumps(value, indent=2, default=str))
-
-
-@contextmanager
-def _errors(debug: bool) -> Iterator[None]:
-    """Turn whatever goes wrong into one line and an exit code."""
-    from protocols.errors import LocalError, SpacePandaError
-
-    try:
-        yield
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        typer.echo("interrupted before there was anything to keep", err=True)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
-    except (typer.Exit, BrokenPipeError):
-        raise
-    except Exception as error:
-        if debug:
-            raise
-        line = " ".join(str(error).split())
-        if isinstance(error, LocalError):
-            code = EXIT_UNUSABLE
-        elif isinstance(error, SpacePandaError):
-            from cluster.exchange import ShardLostError
-
-            code = EXIT_SHARD_LOST if isinstance(error, ShardLostError) else EXIT_NO
-        else:
-            code = EXIT_NO
-            line = f"a bug of SpacePanda: {type(error).__name__}: {line} (--debug shows where)"
-        raise typer.Exit(_fail(line, code)) from None
-
-
-def _fail(line: str, code: int) -> int:
-    typer.echo(f"error: {line}", err=True)
-    return code

@@ -215,7 +215,7 @@ def test_reader_that_has_seen_enough_is_no_error() -> None:
 def test_scenarios_lists_what_is_shipped() -> None:
     done = invoke("scenarios")
     assert done.exit_code == 0
-    for name in ("demo", "churn", "partition", "cold-start", "big", "inside"):
+    for name in ("demo", "churn", "partition", "cold-start", "big", "inside", "crashes"):
         assert name in done.stdout
 
 

@@ -1,0 +1,1 @@
+"""The only code of a peer that touches files."""

@@ -1,0 +1,1 @@
+"""``spacepanda keystore``: make, look at and change the file that a device's keys are in."""
