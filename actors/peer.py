@@ -1,6 +1,6 @@
 """What makes a peer: its actors, and which of them talks to which.
 
-    packet → limiter → sessions → limiter → rpc → dht
+    packet → limiter → sessions → limiter → rpc → dht, identity
              endpoint   decrypt    device,         (or whichever service owns the request's namespace)
              and bytes             kind
 
@@ -11,9 +11,16 @@ from typing import Final
 
 from actors.actor import Actor
 from actors.dht_node import DhtNode
+from actors.identity import Identity
+from actors.journal import JournalActor
 from actors.rate_limiter import RateLimiter
 from actors.rpc import RpcActor
 from actors.session_manager import SessionManager
 
-SUBSYSTEMS: Final[tuple[type[Actor], ...]] = (RateLimiter, SessionManager, RpcActor, DhtNode)
-"""The actors of an ordinary peer, in the order in which they start."""
+_NETWORKED: Final[tuple[type[Actor], ...]] = (RateLimiter, SessionManager, RpcActor, DhtNode)
+
+SUBSYSTEMS: Final[tuple[type[Actor], ...]] = (Identity, *_NETWORKED)
+"""The actors of an ordinary peer, in the order in which they start: nothing happens before its keys are unlocked."""
+
+DURABLE_SUBSYSTEMS: Final[tuple[type[Actor], ...]] = (Identity, JournalActor, *_NETWORKED)
+"""Those of a peer that has a disk: the journal's key is one of its keys, and whoever follows may have records there."""

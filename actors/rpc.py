@@ -136,7 +136,7 @@ class RpcActor(Actor):
 
     @handles(SessionUp)
     def session_up(self, up: SessionUp, ctx: Context) -> None:
-        self._route(self.rpc.session_up(up.session, up.device, up.endpoint, ctx.now), ctx)
+        self._route(self.rpc.session_up(up.session, up.device, up.endpoint, up.binding, ctx.now), ctx)
 
     @handles(SessionDown)
     def session_down(self, down: SessionDown, ctx: Context) -> None:

@@ -1,6 +1,6 @@
 """What a peer costs in memory while nothing happens, a session, and what they consist of.
 
-A peer is whole: its four actors, their contexts, keys, admission, an RPC machine, a DHT node with a table of some
+A peer is whole: its five actors, their contexts, keys, admission, an RPC machine, a DHT node with a table of some
 200 contacts, its timers in the host's heap. The tables are those of a network of 10,000, of which so many peers live
 in the measured process; contacts are shared between tables, as in any host, and paid for here. Sessions are counted
 at both ends, a minute after their handshakes: 128 peers that all have one with all others, with what limiter and RPC

@@ -20,6 +20,7 @@ SIZES = {"100 B": 100, "16 KiB": 16_000, "350 kB": 350_000}
 DEVICES = (bytes(32), bytes([1]) * 32)
 TIMEOUT_NS = 10 * 10**9
 IDLE = 1_000
+BINDING = bytes(32)
 
 
 class Pair:
@@ -31,7 +32,7 @@ class Pair:
         self.now = 0
         self.token = 0
         for end in (0, 1):
-            self.rpcs[end].session_up(1, DEVICES[1 - end], 1 - end, 0)
+            self.rpcs[end].session_up(1, DEVICES[1 - end], 1 - end, BINDING, 0)
 
     def call(self, body: bytes) -> None:
         """One call, to its end."""
@@ -71,7 +72,7 @@ def run(quick: bool) -> Iterator[Row]:
     machine = traced_bytes(lambda _: Rpc(RpcConfig(), ("echo",)), count)
     yield row("rpc", "idle machine", "bytes", {OURS: [machine]})
     rpc = Rpc(RpcConfig(), ("echo",))
-    session = traced_bytes(lambda index: rpc.session_up(1_000 + index, index.to_bytes(32), 7, 0), count)
+    session = traced_bytes(lambda index: rpc.session_up(1_000 + index, index.to_bytes(32), 7, BINDING, 0), count)
     yield row("rpc", "idle session", "bytes", {OURS: [session]})
 
 

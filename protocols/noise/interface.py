@@ -81,6 +81,8 @@ class SessionUp(Message, frozen=True, tag="session.up"):
     device: Key32
     endpoint: Uint64
     initiator: bool
+    binding: Key32
+    """What names this session, the same on both sides and of no other: the handshake hash (Noise §11.2)."""
 
 
 class SessionDown(Message, frozen=True, tag="session.down"):

@@ -571,4 +571,4 @@ def _due(table: dict[int, PendingT], now: int) -> list[tuple[int, PendingT]]:
 
 
 def _up(session: Session) -> SessionUp:
-    return SessionUp(session.index, session.device, session.endpoint, session.initiator)
+    return SessionUp(session.index, session.device, session.endpoint, session.initiator, session.handshake_hash)

@@ -75,6 +75,8 @@ class Completed(Message, frozen=True, tag="rpc.completed"):
     body: bytes
     endpoint: Uint64
     """Where the answer came from."""
+    binding: Key32
+    """Names the session on which it was asked and answered, on both sides."""
     service: str = ""
     elapsed: int = 0
     """Nanoseconds since the ``Call``."""
@@ -104,6 +106,8 @@ class Incoming(Message, frozen=True, tag="rpc.incoming"):
     """Names the request in ``Respond`` and ``Refuse``."""
     device: Key32
     endpoint: Uint64
+    binding: Key32
+    """Names the session that it came over, on both sides."""
     kind: str
     body: bytes
     trace: Trace

@@ -258,7 +258,8 @@ class Client:
 
     def _complete(self, call: Pending, link: Link, body: bytes, now: int, out: list[Output]) -> None:
         self._forget(call)
-        out.append(Completed(call.token, call.device, body, link.endpoint, call.service, now - call.started_at))
+        elapsed = now - call.started_at
+        out.append(Completed(call.token, call.device, body, link.endpoint, link.binding, call.service, elapsed))
 
     def _give_up(self, call: Pending, link: Link, reason: str, out: list[Output]) -> None:
         self._forget(call)

@@ -30,6 +30,7 @@ class Link:
     """One live session, as RPC sees it."""
 
     __slots__ = (
+        "binding",
         "calls",
         "device",
         "endpoint",
@@ -43,10 +44,12 @@ class Link:
         "window",
     )
 
-    def __init__(self, session: int, device: bytes, endpoint: int, now: int) -> None:
+    def __init__(self, session: int, device: bytes, endpoint: int, binding: bytes, now: int) -> None:
         self.session = session
         self.device = device
         self.endpoint = endpoint
+        self.binding = binding
+        """What names the session on both sides, for services that sign something for it alone."""
         self.heard = now
         """When anything last came from the other end."""
         self.srtt = 0
@@ -83,13 +86,13 @@ class Link:
         if self.window is not None:
             window = (self.window.highest, self.window.bitmap.to_bytes(64, "big"))
         times = (self.heard, self.srtt, self.rttvar, self.rto)
-        return [self.session, self.device, self.endpoint, *times, self.next_id, window]
+        return [self.session, self.device, self.endpoint, self.binding, *times, self.next_id, window]
 
     @classmethod
     def from_state(cls, state: list[Any]) -> "Link":
         """The link whose ``state`` this is."""
-        session, device, endpoint, heard, srtt, rttvar, rto, next_id, window = state
-        link = cls(session, device, endpoint, heard)
+        session, device, endpoint, binding, heard, srtt, rttvar, rto, next_id, window = state
+        link = cls(session, device, endpoint, binding, heard)
         link.srtt, link.rttvar, link.rto, link.next_id = srtt, rttvar, rto, next_id
         if window is not None:
             link.window = IdWindow(window[0], int.from_bytes(window[1], "big"))

@@ -31,7 +31,7 @@ from protocols.rpc.link import Agenda, Link
 from protocols.rpc.pending import Pending
 from protocols.rpc.server import Server, Serving
 
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
 
 
 class Rpc:
@@ -97,12 +97,12 @@ class Rpc:
 
     # -- sessions -----------------------------------------------------------------------------------------
 
-    def session_up(self, session: int, device: bytes, endpoint: int, now: int) -> list[Output]:
+    def session_up(self, session: int, device: bytes, endpoint: int, binding: bytes, now: int) -> list[Output]:
         """There is a session with ``device``, and it is the one to use; also if it is known already."""
         out: list[Output] = []
         link = self._links.get(session)
         if link is None:
-            link = self._links[session] = Link(session, device, endpoint, now)
+            link = self._links[session] = Link(session, device, endpoint, binding, now)
         elif link.device != device:
             raise LocalError(f"session {session} cannot change its device")
         self._newest[device] = link

@@ -252,8 +252,8 @@ class Server:
 
     def _deliver(self, serving: Serving, kind: str, body: bytes, out: list[Output]) -> None:
         link = serving.link
-        trace, deadline = serving.trace, serving.deadline
-        out.append(Incoming(serving.number, link.device, link.endpoint, kind, body, trace, deadline))
+        sender = link.device, link.endpoint, link.binding
+        out.append(Incoming(serving.number, *sender, kind, body, serving.trace, serving.deadline))
 
     def _answer_error(
         self,

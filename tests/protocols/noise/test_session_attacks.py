@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from protocols.crypto import x25519_public
 from protocols.errors import ProtocolError
-from protocols.identity import DeviceIdentity, certify
+from protocols.identity import DeviceIdentity, Purpose, certify
 from protocols.noise import exchange
 from protocols.noise.datagrams import (
     COOKIE,
@@ -128,16 +128,16 @@ def other_static(liar: DeviceIdentity) -> DeviceIdentity:
 
 
 def other_device(liar: DeviceIdentity) -> DeviceIdentity:
-    return replace(liar, certificate=identity(3).certificate, device_public=identity(3).device_public)
+    return replace(liar, certificate=identity(3).certificate, signing=identity(3).signing)
 
 
 def other_purpose(liar: DeviceIdentity) -> DeviceIdentity:
-    mail = certify(liar.device_seed, liar.device_public, liar.static_public, NETWORK, b"mail")
-    return replace(liar, certificate=mail)
+    other = certify(liar.signing, liar.static_public, NETWORK, Purpose.MLS)
+    return replace(liar, certificate=other)
 
 
 def foreign_certificate(liar: DeviceIdentity) -> DeviceIdentity:
-    foreign = certify(liar.device_seed, liar.device_public, liar.static_public, b"elsewhere")
+    foreign = certify(liar.signing, liar.static_public, b"elsewhere")
     return replace(liar, certificate=foreign)
 
 
@@ -149,21 +149,21 @@ def test_certificate_that_does_not_fit_makes_no_session_in_either_role(
     pair.tell(A, honest.dial(liar, B, 0))
     pair.run(30 * SECOND)
     assert pair.events[A] == [DialFailed(liar.device, B, "timeout")]
-    assert {error.reason for error in pair.errors[A]} == {"bad_certificate"}
+    assert {error.reason for error in pair.errors[A]} == {"bad_static"}
 
     pair, honest, liar = forged_identity(change)
     pair.tell(B, liar.dial(honest, A, 0))
     pair.run(30 * SECOND)
     assert pair.events[A] == []
     assert len(honest.sessions) == 0
-    assert "bad_certificate" in {error.reason for error in pair.errors[A]}
+    assert "bad_static" in {error.reason for error in pair.errors[A]}
 
 
 @pytest.mark.parametrize("low_order", [0, 1])
 def test_static_of_low_order_makes_no_session_in_either_role(low_order: int) -> None:
     def change(liar: DeviceIdentity) -> DeviceIdentity:
         static = low_order.to_bytes(32, "little")
-        certificate = certify(liar.device_seed, liar.device_public, static, NETWORK)
+        certificate = certify(liar.signing, static, NETWORK)
         return replace(liar, static_public=static, certificate=certificate)
 
     pair, honest, liar = forged_identity(change)

@@ -34,9 +34,9 @@ def kinds(pair: Pair) -> list[int]:
 def test_dial_gives_both_ends_a_session_bound_to_the_same_hash() -> None:
     pair, first, second = met()
     (up_a,), (up_b,) = pair.events[A], pair.events[B]
-    assert up_a == SessionUp(up_a.session, second.device, B, True)
-    assert up_b == SessionUp(up_b.session, first.device, A, False)
     binding = first.sessions.channel_binding(up_a.session)
+    assert up_a == SessionUp(up_a.session, second.device, B, True, binding)
+    assert up_b == SessionUp(up_b.session, first.device, A, False, binding)
     assert binding == second.sessions.channel_binding(up_b.session)
     assert kinds(pair) == [INIT, RESPONSE, FINAL, DATA]
     assert can_talk(pair)

@@ -25,6 +25,7 @@ from protocols.rpc.machine import Rpc
 ALICE, BOB = 0, 1
 DEVICES = (b"A" * 32, b"B" * 32)
 NAMESPACES = ("test",)
+BINDING = b"session between the two machines"
 DELAY_NS = 20 * MS
 TIMEOUT_NS = 10_000 * MS
 
@@ -73,9 +74,9 @@ class Ends:
 
     def connect(self) -> None:
         for end in (ALICE, BOB):
-            self.do(
-                end, partial(Rpc.session_up, session=1 + end, device=DEVICES[1 - end], endpoint=101 - end, now=self.now)
-            )
+            session, device, endpoint = 1 + end, DEVICES[1 - end], 101 - end
+            up = partial(Rpc.session_up, session=session, device=device, endpoint=endpoint, binding=BINDING)
+            self.do(end, partial(up, now=self.now))
 
     def do(self, end: int, step: Callable[[Rpc], list[Output]]) -> None:
         """One step of one machine, and what follows at once."""

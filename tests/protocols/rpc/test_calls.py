@@ -9,7 +9,7 @@ from protocols.rpc.calls import MS, Connect, RpcConfig, Send
 from protocols.rpc.frames import FRAMES, TRACE_NONE, Ack, Cancel, Chunk, Error, Frame, Request, Response, RpcError
 from protocols.rpc.machine import Rpc
 from protocols.rpc.replay import REPLIES_PER_SESSION_MAX, WINDOW_IDS
-from tests.protocols.rpc.ends import ALICE, BOB, DELAY_NS, DEVICES, NAMESPACES, TIMEOUT_NS, Ends, question
+from tests.protocols.rpc.ends import ALICE, BINDING, BOB, DELAY_NS, DEVICES, NAMESPACES, TIMEOUT_NS, Ends, question
 
 LOST: tuple[int, ...] = ()
 
@@ -112,7 +112,7 @@ def test_answer_from_another_session_is_ignored() -> None:
     ends.answer = lambda _: None
     rpc = ends.rpcs[ALICE]
     mallory = b"M" * 32
-    rpc.session_up(9, mallory, 300, 0)
+    rpc.session_up(9, mallory, 300, BINDING, 0)
     ends.call(question())
     before = rpc.to_bytes()
     with pytest.raises(RpcError, match="unsolicited"):
@@ -123,6 +123,24 @@ def test_answer_from_another_session_is_ignored() -> None:
     (spoof,) = rpc.receive(9, mallory, 300, Response(0, 3, b"lie"), 5)
     assert (spoof.token, spoof.device) == (99, mallory)  # type: ignore[union-attr]
     assert not ends.completed
+
+
+def test_question_and_answer_name_the_session_that_carried_them() -> None:
+    ends = Ends()
+    ends.reborn = True
+    ends.call(question(b"small"), token=1)
+    ends.call(question(bytes(50_000)), token=2)
+    ends.run()
+    assert [each.binding for each in ends.incoming] == [BINDING] * 2
+    assert [each.binding for each in ends.completed] == [BINDING] * 2
+    # A newer session does not lend its name to what the older one still carries.
+    ends.call(question(b"late"), token=3)
+    renewed = bytes(32)
+    for end in (ALICE, BOB):
+        ends.rpcs[end].session_up(7, DEVICES[1 - end], 101 - end, renewed, ends.now)
+    ends.run()
+    assert (ends.incoming[-1].binding, ends.completed[-1].binding) == (BINDING, BINDING)
+    assert ends.completed[-1].token == 3
 
 
 def test_late_duplicate_of_an_answer_is_nobody_s_fault() -> None:
@@ -332,7 +350,7 @@ def test_request_above_the_callees_bounds_is_refused_and_nothing_happened() -> N
 def test_calls_above_our_own_bounds_fail_at_once() -> None:
     config = RpcConfig(calls_per_session_max=2, calls_max=5, waiting_per_device_max=2, waiting_max=3)
     rpc = Rpc(config, NAMESPACES)
-    rpc.session_up(1, DEVICES[BOB], 100, 0)
+    rpc.session_up(1, DEVICES[BOB], 100, BINDING, 0)
     outcome = []
     for token in range(3):
         outcome += rpc.call("dht", token, DEVICES[BOB], 100, question(), TIMEOUT_NS, 0)
@@ -367,7 +385,7 @@ def test_waiting_gives_its_room_back_however_it_ends() -> None:
         if token % 3 == 0:
             rpc.dial_failed(DEVICES[BOB], "unreachable")
         elif token % 3 == 1:
-            rpc.session_up(token, DEVICES[BOB], 1, 0)
+            rpc.session_up(token, DEVICES[BOB], 1, BINDING, 0)
             rpc.session_down(token)
         else:
             rpc.cancel("dht", token)
@@ -430,7 +448,7 @@ def test_newest_session_is_used_and_the_older_one_still_answers() -> None:
     ends = Ends()
     rpc = ends.rpcs[ALICE]
     (first,) = rpc.call("dht", 1, DEVICES[BOB], 100, question(), TIMEOUT_NS, 0)
-    rpc.session_up(5, DEVICES[BOB], 100, 1)
+    rpc.session_up(5, DEVICES[BOB], 100, BINDING, 1)
     (second,) = rpc.call("dht", 2, DEVICES[BOB], 100, question(), TIMEOUT_NS, 1)
     assert isinstance(first, Send)
     assert isinstance(second, Send)
@@ -438,7 +456,7 @@ def test_newest_session_is_used_and_the_older_one_still_answers() -> None:
     (answer,) = rpc.receive(1, DEVICES[BOB], 100, Response(0, 2, b"ok"), 2)
     assert answer.token == 1  # type: ignore[union-attr]
     rpc.session_down(5)
-    rpc.session_up(1, DEVICES[BOB], 100, 3)
+    rpc.session_up(1, DEVICES[BOB], 100, BINDING, 3)
     (third,) = rpc.call("dht", 3, DEVICES[BOB], 100, question(), TIMEOUT_NS, 3)
     assert isinstance(third, Send)
     assert third.session == 1
@@ -446,7 +464,7 @@ def test_newest_session_is_used_and_the_older_one_still_answers() -> None:
 
 def test_end_of_an_older_session_leaves_the_newest_in_use() -> None:
     rpc = Ends().rpcs[ALICE]
-    rpc.session_up(5, DEVICES[BOB], 100, 1)
+    rpc.session_up(5, DEVICES[BOB], 100, BINDING, 1)
     rpc.session_down(1)
     (sent,) = rpc.call("dht", 1, DEVICES[BOB], 100, question(), TIMEOUT_NS, 1)
     assert isinstance(sent, Send)

@@ -9,7 +9,7 @@ from protocols.rpc.calls import MS, RpcConfig, Send
 from protocols.rpc.frames import FRAMES
 from protocols.rpc.link import RTO_MAX_NS, RTO_MIN_NS, Agenda, Link
 from protocols.rpc.machine import Rpc
-from tests.protocols.rpc.ends import DEVICES, NAMESPACES, Ends, question
+from tests.protocols.rpc.ends import BINDING, DEVICES, NAMESPACES, Ends, question
 
 IDLE_MACHINE_BYTES = 800
 IDLE_LINK_BYTES = 300
@@ -52,14 +52,14 @@ def test_outdated_timers_do_not_pile_up() -> None:
 
 @given(st.lists(st.integers(1, 10**12), min_size=1))
 def test_retransmission_timeout_stays_within_its_bounds(round_trips: list[int]) -> None:
-    link = Link(1, DEVICES[0], 1, 0)
+    link = Link(1, DEVICES[0], 1, BINDING, 0)
     for rtt in round_trips:
         link.measured(rtt)
         assert RTO_MIN_NS <= link.rto <= RTO_MAX_NS
 
 
 def test_steady_round_trip_is_learnt_as_rfc_6298_says() -> None:
-    link = Link(1, DEVICES[0], 1, 0)
+    link = Link(1, DEVICES[0], 1, BINDING, 0)
     link.measured(400 * MS)
     assert (link.srtt, link.rttvar, link.rto) == (400 * MS, 200 * MS, 1200 * MS)
     link.measured(400 * MS)
@@ -86,7 +86,7 @@ def test_idle_machine_and_idle_session_are_small() -> None:
 
     def connect(count: int) -> Rpc:
         for session in range(count):
-            rpc.session_up(session, devices[session], 7, 0)
+            rpc.session_up(session, devices[session], 7, BINDING, 0)
         return rpc
 
     assert bytes_per(1000, connect) < IDLE_LINK_BYTES

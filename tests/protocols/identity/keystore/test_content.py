@@ -264,6 +264,19 @@ FIELDS = ("generation", "user_public", "user_seed", "devices", "archive", "journ
 # -- secrets ------------------------------------------------------------------------------------------------
 
 
+def test_what_would_not_open_again_is_not_sealed() -> None:
+    value, keys_of = content(), DeviceKeys.generate(entropy(64, "new"), b"net", NOW)
+    for wrong in (
+        value.add_device(replace(keys_of, static_private=b"short")),
+        value.add_device(replace(keys_of, network_id=b"")),
+        value.rotate_device(value.device_public, keys_of, -1),
+        replace(value, anchors=(Anchor(b"n" * (STREAM_NAME_SIZE_MAX + 1), 1, bytes(32)),)),
+    ):
+        with pytest.raises(LocalError) as caught:
+            wrong.seal(keys(), nonce())
+        assert "not open again" in str(caught.value)
+
+
 def test_nothing_that_prints_or_pickles_has_a_secret_in_it() -> None:
     value = content().add_device(device(1)).remove_device(device(1).public, NOW)
     screen = Console(file=StringIO(), width=10_000)
