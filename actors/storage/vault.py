@@ -179,6 +179,9 @@ class Vault:
         """A stream of the journal, which has to contain the place that the keystore remembers; or the one that
         others ``witnessed``, if that is further on.
 
+        As long as the keystore says that it was imported, none is clean, however it was closed: what the devices
+        did in the other place is not in this journal. ``Content.confirmed`` ends that.
+
         Raises:
             JournalError: it does not, or is not what was written.
         """
@@ -189,7 +192,7 @@ class Vault:
             anchor = witnessed
         stream, recovery = self.journal.open_stream(name, anchor)
         self._streams[name] = stream
-        return stream, recovery
+        return stream, replace(recovery, clean=recovery.clean and not self.content.imported)
 
     def remove_stream(self, name: bytes, now: int) -> None:
         """Destroy a stream, and first what the keystore remembers of it: that would be missed at the next opening."""

@@ -241,7 +241,15 @@ class Content(_Secretive, Message, frozen=True, tag="keystore.content"):
     # -- bytes ----------------------------------------------------------------------------------------------
 
     def to_bytes(self) -> bytes:
-        return _CODEC.encode(self)
+        """Raises:
+        LocalError: they would not come back. Types are checked when bytes are read, and then it would be too late.
+        """
+        data = _CODEC.encode(self)
+        try:
+            self.from_bytes(data)
+        except KeystoreError:
+            raise LocalError("a keystore does not hold this: it would not open again") from None
+        return data
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Content":

@@ -62,7 +62,7 @@ _COMMITMENT: Final = _NONCE + NONCE_SIZE
 HEADER_SIZE: Final = _COMMITMENT + COMMITMENT_SIZE
 
 PLAINTEXT_SIZE_MAX: Final = 1024 * 1024
-"""Twice what the bounds of a keystore's content add up to."""
+"""The bounds of a keystore's content add up to 640,000."""
 KEYSTORE_SIZE_MAX: Final = HEADER_SIZE + PLAINTEXT_SIZE_MAX + AEAD_TAG_SIZE
 
 

@@ -24,6 +24,7 @@ from protocols.identity.keystore import (
 from protocols.identity.keystore.kdf import argon2id
 from protocols.identity.keystore.sealed import HEADER_SIZE
 from protocols.journal import Batch, Entry, JournalError, StoreError, Table
+from protocols.journal.messages import STREAM_NAME_SIZE_MAX
 from tests.actors.storage.test_files import Faulty
 from tests.protocols.identity.keystore.files import CHEAP, NOW, PASSPHRASE, content, entropy
 from tests.protocols.journal.memory import MemoryStore
@@ -124,7 +125,7 @@ def test_a_vault_on_a_real_disk(tmp_path: Path) -> None:
     vault = Vault.create(SafeFile(path), store, content(), PASSPHRASE, CHEAP, NOW, os.urandom)
     stream, _ = vault.open_stream(DHT)
     stream.append([Entry("stored", b"a record")], NOW)
-    vault.save(changed(vault.content), NOW)
+    vault.save(vault.content.without_user_seed(), NOW)
     vault.close(NOW)
     again = Vault.open(SafeFile(path), SqliteStore(tmp_path / "keystore.journal"), PASSPHRASE, NOW, os.urandom)
     _, recovery = again.open_stream(DHT)
@@ -341,6 +342,14 @@ def test_closing_remembers_how_far_the_streams_went_and_only_then_saves(place: P
     assert vault.content.generation == generation + 1
 
 
+def test_a_stream_of_the_longest_name_is_remembered(place: Place) -> None:
+    vault = place.create()
+    name = b"n" * STREAM_NAME_SIZE_MAX
+    vault.open_stream(name)[0].append([Entry("stored", b"one")], NOW)
+    vault.close(NOW)
+    assert place.open().open_stream(name)[1].anchored
+
+
 def test_streams_that_were_not_opened_stay_remembered(place: Place) -> None:
     vault = place.create()
     vault.open_stream(DHT)[0].append([Entry("stored", b"one")], NOW)
@@ -365,6 +374,17 @@ def test_a_removed_stream_is_forgotten_first_and_may_begin_anew(place: Place) ->
     vault.close(NOW)
     _, recovery = place.open().open_stream(DHT)
     assert [each.payload for each in recovery.records] == [b"two"]
+
+
+def test_after_an_import_no_stream_is_clean_until_others_confirmed_how_far_its_devices_were(place: Place) -> None:
+    vault = place.create(content().from_elsewhere(bytes(32)))
+    assert not vault.open_stream(DHT)[1].clean
+    vault.close(NOW)
+    vault = place.open()
+    assert not vault.open_stream(DHT)[1].clean
+    vault.save(vault.content.confirmed(), NOW)
+    vault.close(NOW)
+    assert place.open().open_stream(DHT)[1].clean
 
 
 def test_without_a_journal_there_are_no_streams(place: Place) -> None:

@@ -211,9 +211,9 @@ def test_what_is_allowed_to_sign_does() -> None:
 
 
 def test_a_domain_is_signed_for_in_one_place() -> None:
-    """A second use of one is how a signature comes to mean two things."""
+    """A second use of one is how a signature comes to mean two things. A liar in ``cluster`` signs what it likes."""
     places: dict[str, list[str]] = {}
-    for module in files(ROOT, ("protocols", "actors", "cluster")):
+    for module in files(ROOT, ("protocols", "actors")):
         for node in ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))):
             match node:
                 case ast.Call(
