@@ -10,7 +10,7 @@ import msgspec
 from protocols.errors import LocalError
 from protocols.messages import DATAGRAM_SIZE_MAX, Codec, Message, Packet, encode
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 Entry = tuple[int, int, int, int, Any, bytes, Any]
 """``(time, destination, source, sequence, extra, trace, item)``: a packet (extra: when it was sent), a
@@ -39,6 +39,8 @@ class PeerState(msgspec.Struct, array_like=True):
     busy_until: int
     backlog: list[Entry] | None
     actors: list[ActorState]
+    disk: bytes
+    """Empty if it has none."""
 
 
 class HostState(msgspec.Struct, array_like=True):

@@ -26,11 +26,15 @@ TRACE_SIZE: Final = 25
 TRACE_NONE: Final = bytes(TRACE_SIZE)
 """The context of what belongs to no trace; it has the same size as any other."""
 
+UNSHED: Final = "journal"
+"""The actor whose messages, both ways, are not shed when a mailbox is full. A write that was lost, or its answer, would
+have its owner wait for ever; and who writes has a bound of its own on what it has under way."""
+
 TRACE_RANDOM: Final = b"\x02"
 """The flags of W3C Trace Context (level 2): the id is random, so whoever reads it can sample by it."""
 
 
-class Span(msgspec.Struct, array_like=True):
+class Span(msgspec.Struct, frozen=True, array_like=True):
     """A piece of work with a beginning; plain data, so an actor may keep one in its state until it ends."""
 
     trace_id: bytes
@@ -95,7 +99,7 @@ class Context:
         target = self._peer.contexts.get(service)
         if target is None:
             host.send_away(self._peer, service, message, self.service)
-        elif len(host.queue) < host.mailbox_size_max:
+        elif len(host.queue) < host.mailbox_size_max or UNSHED in (service, self.service):
             host.queue.append((target, message, host.trace, self.service))
         else:
             host.count("mailbox_shed", 1, service)

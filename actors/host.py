@@ -14,6 +14,9 @@ Every message that a peer handles goes into its digest (time, source, sequence, 
 between runs and has no enemy to resist, so it does without a cryptographic hash, which would cost three
 times as much and be a fifth of an event's time.
 
+What a peer keeps when it goes down is on its disk, if it has one: its actors open it, and the host only says when the
+power goes and takes it into the state. A disk that fails takes its peer down, and nobody else.
+
 With a cost table, every peer has one virtual core. A handler occupies it for what it charges: what it
 sends leaves when the core is done, and events that arrive before that wait in the peer's backlog.
 """
@@ -28,9 +31,10 @@ from xxhash import xxh3_128_digest
 
 from actors.actor import Actor, Handler
 from actors.checkpoint import PACKET, VERSION, ActorState, Entry, HostState, PeerState, decode, pack
-from actors.context import TRACE_NONE, Context, Span
+from actors.context import TRACE_NONE, UNSHED, Context, Span
 from actors.randomness import Randomness, Stream, SystemRandomness, derive_key
 from protocols.errors import LocalError, ProtocolError, SpacePandaError
+from protocols.journal.store import StoreError
 from protocols.messages import Message, Packet, encode
 
 MAILBOX_SIZE_MAX: Final = 4_096
@@ -76,6 +80,22 @@ class Network(Protocol):
 
         ``ordinal`` numbers the packets that one event sends, and makes the draw unique.
         """
+        ...
+
+
+class Disks(Protocol):
+    """What peers keep when they go down, as a host asks it."""
+
+    def crash(self, peer: int, now: int) -> None:
+        """A peer goes down: its disk loses what is not durable by now, and is free for the next incarnation."""
+        ...
+
+    def to_bytes(self, peer: int) -> bytes:
+        """The state of a peer's disk; nothing if it has none."""
+        ...
+
+    def restore(self, peer: int, data: bytes) -> None:
+        """Take up what ``to_bytes`` gave, before the peer's actors are restored."""
         ...
 
 
@@ -168,6 +188,7 @@ class Host:
         "costs",
         "counters",
         "deferred",
+        "disks",
         "early",
         "events",
         "handled",
@@ -197,6 +218,7 @@ class Host:
         *,
         seed: int = 0,
         network: Network | None = None,
+        disks: Disks | None = None,
         costs: Mapping[str, tuple[int, int]] | None = None,
         number: int = 0,
         route: Route | None = None,
@@ -207,6 +229,7 @@ class Host:
         self._build = build
         self.transit = _instant if network is None else network.transit
         self._route = route
+        self.disks = disks
         self.alone = route is None and costs is None
         self.heap: list[Entry] = []
         self._scratch = bytearray()  # where what the digest takes is put together, event after event
@@ -237,6 +260,10 @@ class Host:
 
     # -- peers come and go --------------------------------------------------------------------------------
 
+    def add(self, number: int) -> None:
+        """Peer ``number`` belongs here, whether it ever comes up or not: until then, what it is sent is dropped."""
+        self._peer(number)
+
     def schedule(self, number: int, up_at: int, down_at: int | None = None) -> None:
         """Have peer ``number`` come up at ``up_at`` and, if told, crash at ``down_at``."""
         peer = self._peer(number)
@@ -258,7 +285,7 @@ class Host:
         self.count("peers_started")
         for context in tuple(peer.contexts.values()):
             if not peer.contexts:
-                return  # one of them failed, and the peer is in quarantine
+                return  # one of them failed, and the peer is down
             try:
                 context.actor.start(context)
             except Exception as error:
@@ -281,6 +308,8 @@ class Host:
     def down(self, number: int) -> None:
         """Crash peer ``number``: its actors, timers and whatever was on its way to it are gone."""
         peer = self._peer(number)
+        if self.disks is not None:
+            self.disks.crash(number, self.now)
         peer.contexts = {}
         peer.timers.clear()
         peer.backlog = None
@@ -406,13 +435,19 @@ class Host:
         peer.chain = xxh3_128_digest(encode((peer.chain, self.now, verb)))
         if verb == "up":
             self.up(peer.number)
-        else:
+        elif peer.up_since != NEVER:  # else it failed before its time
             self.down(peer.number)
 
     def _failed(self, peer: Peer, context: Context, message: Message | None, error: Exception) -> None:
-        """A remote's fault is counted. Ours stops a run in virtual time, and in real time the peer that it hit."""
+        """A remote's fault is counted. A disk's stops its peer, which finds out when it comes up again what is left.
+        Ours stops a run in virtual time, and in real time the peer that it hit."""
         if isinstance(error, ProtocolError):
             self.security(peer.number, context.service, error.reason, error.detail, b"")
+            return
+        if isinstance(error, StoreError):
+            self.count("disks_failed", 1, error.reason)
+            self.note(peer.number, context.service, "disk_failed", {"reason": error.reason, "detail": error.detail})
+            self._stop(peer)
             return
         what = "start" if message is None else f"{type(message).__name__} from {self.sender or 'outside'}"
         where = (
@@ -423,6 +458,10 @@ class Host:
             raise HandlerError(where) from error
         self.count("peers_quarantined")
         self.note(peer.number, context.service, "quarantined", {"detail": where})
+        self._stop(peer)
+
+    def _stop(self, peer: Peer) -> None:
+        """The peer goes down in the middle of an event."""
         self.queue.clear()  # it holds nothing but this peer's messages
         self.down(peer.number)
 
@@ -517,7 +556,7 @@ class Host:
         if home < 0 or home == self.number:
             raise LocalError(f"peer {peer.number} has no actor {service!r} to send {type(message).__name__} to")
         outbox = self.outboxes.setdefault(home, [])
-        if len(outbox) >= OUTBOX_SIZE_MAX:
+        if len(outbox) >= OUTBOX_SIZE_MAX and UNSHED not in (service, sender):
             self.count("mailbox_shed", 1, service)
             return
         outbox.append((-1, peer.number, 0, peer.incarnation, service, self.trace, sender, encode(message)))
@@ -565,7 +604,7 @@ class Host:
             self.early.append(parcel)
         elif incarnation != peer.incarnation or service not in peer.contexts:
             self.count("messages_dropped", 1, "peer_down")
-        elif len(self.queue) >= self.mailbox_size_max:
+        elif len(self.queue) >= self.mailbox_size_max and UNSHED not in (service, sender):
             self.count("mailbox_shed", 1, str(service))
         else:
             context = peer.contexts[str(service)]
@@ -613,8 +652,8 @@ class Host:
         return sum(1 for peer in self.peers if peer is not None and peer.contexts)
 
     def digests(self) -> dict[int, bytes]:
-        """Per peer of this host, the hash over every event it handled."""
-        return {peer.number: peer.chain for peer in self.peers if peer is not None}
+        """Per peer of this host that has ever been up, the hash over every event it handled."""
+        return {peer.number: peer.chain for peer in self.peers if peer is not None and peer.incarnation}
 
     # -- state --------------------------------------------------------------------------------------------
 
@@ -662,12 +701,15 @@ class Host:
                 ActorState(service, context.positions(), context.actor.to_bytes())
                 for service, context in peer.contexts.items()
             ],
+            b"" if self.disks is None else self.disks.to_bytes(peer.number),
         )
 
     def _restore_peer(self, state: PeerState) -> None:
         peer = self._peer(state.number)
         peer.incarnation, peer.up_since, peer.sequence = state.incarnation, state.up_since, state.sequence
         peer.chain, peer.timers, peer.busy_until = state.chain, dict.fromkeys(state.timers), state.busy_until
+        if self.disks is not None:
+            self.disks.restore(state.number, state.disk)
         if state.actors:
             setup, classes = self._build(state.number, state.incarnation)
             by_service = {actor.service: actor for actor in classes}

@@ -42,6 +42,7 @@ import apsw
 from actors.storage.files import MODE, FileError, require_ours, sentences
 from actors.storage.wal import tail
 from protocols.errors import LocalError
+from protocols.journal.rows import ROW_SIZE_MAX
 from protocols.journal.store import STREAM_SIZE, Batch, Row, StoreError, Table
 
 APPLICATION_ID: Final = 0x53504A4C
@@ -80,7 +81,10 @@ FOLLOWING: Final = "SELECT number, data FROM rows WHERE sort = ? AND stream = ? 
 IN_USE: Final = "SELECT 1 FROM rows WHERE sort = -1"
 MARK: Final = "INSERT INTO rows VALUES (-1, x'', 0, x'')"
 UNMARK: Final = "DELETE FROM rows WHERE sort = -1"
-
+INDEXED: Final = (
+    "SELECT (SELECT count(*) FROM rows NOT INDEXED) = (SELECT count(*) FROM rows INDEXED BY sqlite_autoindex_rows_1)"
+)
+"""Whether every row is found. What the index does not show looks as if it had never been: five flipped bits suffice."""
 STREAMS: Final = "SELECT DISTINCT stream FROM rows WHERE sort = ? ORDER BY stream"
 
 
@@ -116,6 +120,8 @@ class SqliteStore:
     def write(self, batch: Batch, now: int) -> int:
         for row in batch.rows:
             _require_key(row.table, row.stream, row.number)
+            if len(row.data) > ROW_SIZE_MAX:
+                raise LocalError(f"a row of {len(row.data)} bytes; the limit is {ROW_SIZE_MAX}")
         with self._fatal() as connection:
             if self._log_pages > LOG_PAGES_MAX:
                 connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
@@ -180,6 +186,7 @@ class SqliteStore:
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
         connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
         connection.pragma("cell_size_check", 1)
+        connection.limit(apsw.SQLITE_LIMIT_LENGTH, ROW_SIZE_MAX + PAGE_SIZE)  # no more memory than for one of ours
         connection.pragma("locking_mode", "exclusive")
         connection.pragma("temp_store", "memory")
         connection.pragma("mmap_size", 0)
@@ -197,6 +204,8 @@ class SqliteStore:
             connection.execute("COMMIT")
         connection.pragma("journal_mode", "wal")
         self._take_in_log()
+        if not connection.execute(INDEXED).get:
+            raise StoreError("malformed", f"{self._path} is damaged: its index does not show all of its rows")
         if not connection.execute(IN_USE).get:
             connection.execute(MARK)
             self._empty_log()
@@ -334,7 +343,7 @@ def _explain(error: BaseException, path: Path) -> None:
             raise StoreError("locked", f"{path} is in use") from error
         case UnicodeDecodeError():
             raise StoreError("malformed", f"{path} is damaged: it has text, and a journal has none") from None
-        case apsw.CorruptError():
+        case apsw.CorruptError() | apsw.TooBigError():
             raise StoreError("malformed", f"{path} is damaged: {error}") from error
         case apsw.FullError():
             raise StoreError("full", f"{path} cannot grow: the disk is full") from error

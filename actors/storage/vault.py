@@ -194,6 +194,20 @@ class Vault:
         self._streams[name] = stream
         return stream, replace(recovery, clean=recovery.clean and not self.content.imported)
 
+    def check_streams(self) -> None:
+        """Open all streams, as ``open_stream`` does. The next save then remembers how far each of them goes: for a
+        peer whose own actor writes to them while this vault is closed."""
+        if self.journal is not None:
+            for name in self.journal.streams:
+                if name not in self._streams:
+                    self.open_stream(name)
+
+    @property
+    def anchors(self) -> dict[bytes, Head]:
+        """How far each stream went when the keystore was saved last, by name."""
+        names = [each.stream for each in self.content.anchors]
+        return {name: anchor for name in names if (anchor := self._anchor(name)) is not None}
+
     def remove_stream(self, name: bytes, now: int) -> None:
         """Destroy a stream, and first what the keystore remembers of it: that would be missed at the next opening."""
         if self.journal is None or name == STREAM or name not in self.journal.streams:

@@ -16,11 +16,11 @@ class Changes:
     def put(self, table: Table, stream: bytes, number: int, data: bytes) -> None:
         self._rows.setdefault((table, stream), {})[number] = Row(table, stream, number, data)
 
-    def remove(self, table: Table, stream: bytes, end: int) -> None:
-        """Those numbered below ``end``, whether they are stored or only in here."""
-        self._removals.append(Removal(table, stream, 0, end))
+    def remove(self, table: Table, stream: bytes, end: int, first: int = 0) -> None:
+        """Those numbered ``first`` to ``end - 1``, whether they are stored or only in here."""
+        self._removals.append(Removal(table, stream, first, end))
         rows = self._rows.get((table, stream), {})
-        for number in [each for each in rows if each < end]:
+        for number in [each for each in rows if first <= each < end]:
             del rows[number]
 
     def batch(self) -> Batch | None:

@@ -7,8 +7,7 @@ the counters are in *doubt*: nothing is reserved under a name before others have
 (``confirm``), or before what it numbers has a fresh key, under which it may start where it likes (``renew``). A name
 that nobody remembers is in doubt too: it may have been forgotten with the rest.
 
-Everything here is a maximum, so entries can be applied in any order and again, and two states merge: nothing is ever
-lowered.
+Everything here is a maximum, so entries can be applied in any order and again: nothing is ever lowered.
 """
 
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ import msgspec
 
 from protocols.errors import LocalError
 from protocols.journal.errors import JournalError
-from protocols.journal.messages import STREAM_NAME_SIZE_MAX, Entry
+from protocols.journal.messages import STREAM_NAME_SIZE_MAX, Entry, Recovered
 from protocols.journal.recovery import Recovery
 from protocols.messages import Uint64
 
@@ -80,7 +79,7 @@ class Counters:
     __hash__ = None  # type: ignore[assignment]
 
     @classmethod
-    def recover(cls, recovery: Recovery) -> tuple["Counters", list[Entry]]:
+    def recover(cls, recovery: Recovery | Recovered) -> tuple["Counters", list[Entry]]:
         """From a stream that has nothing else; if it was not closed in order, they are in doubt. The entries say so,
         and once they are appended, the stream is settled: from there on the counters know better what is not.
 
@@ -148,18 +147,6 @@ class Counters:
         except (msgspec.DecodeError, LocalError) as error:
             raise JournalError("bad_counter", f"this is no entry of a counter: {error}") from None
         self._raise(counter)
-
-    def merge(self, other: "Counters") -> None:
-        """Take in what another state of these counters knows. If it is not one of their own past, ``doubt`` follows.
-
-        Raises:
-            LocalError: there are too many together.
-        """
-        theirs = list(other._counters.values())
-        self._check(theirs)
-        for each in theirs:
-            self._raise(each)
-        self._doubts = max(self._doubts, other._doubts)
 
     # -- to bytes and back ------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from typing import Final
 from protocols.errors import LocalError
 from protocols.journal.changes import Changes
 from protocols.journal.errors import JournalError
-from protocols.journal.heads import Head, Position
+from protocols.journal.heads import BEGINNING, Head, Position
 from protocols.journal.keys import Entropy, JournalKeys
 from protocols.journal.messages import STREAM_NAME_SIZE_MAX
 from protocols.journal.recovery import Recovery, check_absent, recover
@@ -91,10 +91,11 @@ class Journal:
         if name not in self._names:
             return self._make(name, stream_id, anchor)
         try:
-            epoch_keys, position, recovery = recover(self._keys, self._store, stream_id, anchor)
+            epoch_keys, position, base, recovery = recover(self._keys, self._store, stream_id, anchor)
         except JournalError as error:
             raise _in_stream(name, error) from None
-        stream = self._opened[name] = Stream(self._intake, name, stream_id, epoch_keys, position, recovery.clean)
+        stream = Stream(self._intake, name, stream_id, epoch_keys, position, base, recovery.clean)
+        self._opened[name] = stream
         return stream, recovery
 
     def remove_stream(self, name: bytes) -> None:
@@ -145,7 +146,7 @@ class Journal:
             raise JournalError("missing", f"there is no stream {name!r}, and its anchor says that there was")
         if stream_id not in self._removed:
             check_absent(self._store, name, stream_id)
-        stream = Stream(self._intake, name, stream_id, None, Position(epoch=0), clean=True)
+        stream = Stream(self._intake, name, stream_id, None, Position(epoch=0), BEGINNING, clean=True)
         stream.begin()
         self._names[name] = None
         self._opened[name] = stream

@@ -104,9 +104,8 @@ class Snapshot(Message, frozen=True, tag="journal.snapshot"):
 
 
 class Forget(Message, frozen=True, tag="journal.forget"):
-    """Destroy a stream, open or not, with the key that it is sealed with; answered by ``Durable``. Before that it is not
-    to be opened again. One that is not there is no mistake: a crash came between that answer and whoever waited for it.
-    """
+    """Destroy a stream, open or not, with the key that it is sealed with; answered by ``Durable``, and not to be opened
+    before that. One that is not there is no mistake: a crash came between the answer and whoever waited for it."""
 
     token: Uint64
     stream: Name

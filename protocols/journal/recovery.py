@@ -28,8 +28,8 @@ class Recovery(msgspec.Struct, frozen=True, gc=False):
     clean: bool = True
     """Whether it was closed in order, and so was everything before it or has been settled since."""
     torn: int = 0
-    """Bytes that were being written when the power went, in this stream or in the whole store, and were dropped. Nobody
-    was told that they are there."""
+    """Bytes that were being written when the power went, in the whole store, and were dropped. Nobody was told that
+    they are there."""
     damaged: tuple[int, ...] = ()
     """The snapshots that do not verify, by sequence, and were not needed."""
     anchored: bool = False
@@ -42,8 +42,11 @@ class Recovery(msgspec.Struct, frozen=True, gc=False):
 
 def recover(
     keys: JournalKeys, store: Store, stream: bytes, anchor: Head | None
-) -> tuple[EpochKeys, Position, Recovery]:
+) -> tuple[EpochKeys, Position, Mark, Recovery]:
     """A stream that the roll names.
+
+    Returns:
+        its keys, where it is, where recovery began, and what it holds.
 
     Raises:
         JournalError: it is not what was written.
@@ -57,9 +60,11 @@ def recover(
     anchoring = _Anchoring(anchor, position)
     rows = store.rows(Table.GROUP, stream)
     records = _records(epoch_keys, rows, position, base, anchoring)
-    torn = _beyond(epoch_keys, list(islice(rows, 2)), position) + store.torn
-    clean = position.clean and not torn
-    return epoch_keys, position, Recovery(snapshot, tuple(records), clean, torn, damaged, anchoring.found())
+    if (beyond := next(rows, None)) is not None:
+        raise JournalError("bad_head", f"the head ends at {position.sequence}, and {describe(beyond)} is there")
+    clean = position.clean and not store.torn
+    found = Recovery(snapshot, tuple(records), clean, store.torn, damaged, anchoring.found())
+    return epoch_keys, position, base, found
 
 
 def check_absent(store: Store, name: bytes, stream: bytes) -> None:
@@ -135,23 +140,6 @@ def _records(
     if (sequence, chain) != (position.sequence, position.chain):
         raise JournalError("spliced", f"the last records, to {sequence}, are not the ones that the head names")
     return records
-
-
-def _beyond(keys: EpochKeys, rows: list[Row], position: Position) -> int:
-    """The bytes of a group that is not whole, and that the head does not cover, as both come in one batch: written
-    when the power went, in a store that does not look after that itself.
-
-    Raises:
-        JournalError: ``bad_head``: there is more than that, so the head was put back from an older copy.
-    """
-    if not rows:
-        return 0
-    try:
-        check(keys, rows[0], position.chain)
-    except JournalError:
-        if len(rows) == 1 and rows[0].number == position.sequence + 1:
-            return len(rows[0].data)
-    raise JournalError("bad_head", f"the head ends at {position.sequence}, and {describe(rows[0])} is there")
 
 
 class _Anchoring:

@@ -70,10 +70,6 @@ class Batch(msgspec.Struct, frozen=True, gc=False, array_like=True):
     erase: bool = False
     """Whether what is removed has to be gone from the medium, as far as the store reaches, before this is durable."""
 
-    def __add__(self, later: "Batch") -> "Batch":
-        """Both, in one. A later batch may not remove what an earlier one put."""
-        return Batch(self.rows + later.rows, self.removals + later.removals, self.erase or later.erase)
-
 
 class Store(Protocol):
     """Keeps rows. One writer at a time, and the store makes sure of that."""

@@ -26,27 +26,57 @@ END: Final = 2**63 - 1
 """Above every number of a row."""
 
 
+class FullError(LocalError):
+    """So much waits for the next flush that this has to wait until after it, or is too large for any."""
+
+
 class Stream:
     """A sequence of records, and a state now and then that sums up those before it.
 
     What is told to a stream waits for the journal's next flush. The numbers are known at once.
     """
 
-    __slots__ = ("_intake", "_keys", "_pending", "_position", "_removed", "_settled", "id", "name", "sequence")
+    __slots__ = (
+        "_base",
+        "_intake",
+        "_keys",
+        "_pending",
+        "_position",
+        "_records",
+        "_removed",
+        "_settled",
+        "id",
+        "name",
+        "sequence",
+        "size",
+    )
 
     def __init__(
-        self, intake: "Intake", name: bytes, stream: bytes, keys: EpochKeys | None, position: Position, clean: bool
+        self,
+        intake: "Intake",
+        name: bytes,
+        stream: bytes,
+        keys: EpochKeys | None,
+        position: Position,
+        base: Mark,
+        clean: bool,
     ) -> None:
         """``keys`` are drawn in the first flush if there are none yet."""
         self.name: Final = name
         self.id: Final = stream
         self.sequence = position.sequence
         """Of the last record that was appended."""
+        self.size = 0
+        """Bytes that wait for a flush."""
         self._intake = intake
         self._keys = keys
         self._position = position
+        self._base = base
+        """The newest snapshot that is known to be good: not the newest of all, if that was worked around."""
         self._settled = clean
-        self._pending: list[Stored | _Snapshot] = []
+        self._pending: list[list[Stored] | _Snapshot] = []
+        self._records: list[Stored] = []
+        """What waits after all that is pending."""
         self._removed = False
 
     def __repr__(self) -> str:
@@ -64,7 +94,8 @@ class Stream:
             the sequence number of the last.
 
         Raises:
-            LocalError: an entry breaks a limit, or too much waits for a flush.
+            LocalError: an entry breaks a limit.
+            FullError: too much waits for a flush.
             StoreError: ``closed``.
         """
         self._check_there()
@@ -85,7 +116,7 @@ class Stream:
         if not stored:
             return self.sequence
         self._intake.admit(self, size)
-        self._pending += stored
+        self._records += stored
         self.sequence += len(stored)
         return self.sequence
 
@@ -101,14 +132,16 @@ class Stream:
             the sequence number of the last record.
 
         Raises:
-            LocalError: it is too large, or too much waits for a flush.
+            LocalError: it is too large.
+            FullError: too much waits for a flush.
             StoreError: ``closed``.
         """
         self._check_there()
         if len(state) > STATE_SIZE_MAX:
             raise LocalError(f"a snapshot of {len(state)} bytes; the limit is {STATE_SIZE_MAX}")
         self._intake.admit(self, len(state))
-        self._pending.append(_Snapshot(state, erase))
+        self._pending += (self._records, _Snapshot(state, erase))
+        self._records = []
         return self.sequence
 
     def settle(self) -> None:
@@ -132,18 +165,19 @@ class Stream:
         """It is removed."""
         self._removed = True
         self._intake.touched.pop(self.id, None)
-        self._intake.size -= sum(_size(each) for each in self._pending)
+        self._intake.size -= self.size
 
     def write(self, keys: JournalKeys, changes: Changes, entropy: Entropy) -> None:
         """The rows of everything that waits."""
         if self._keys is None:
             self._begin_epoch(keys, changes, entropy)
-        for each in _grouped(self._pending):
+        for each in (*self._pending, self._records):
             if isinstance(each, _Snapshot):
                 self._write_snapshot(each, keys, changes, entropy)
-            else:
-                self._write_group(each, changes, entropy)
-        self._pending = []
+            else:  # a snapshot ends a group, as recovery may begin there
+                for group in _grouped(each, self.size):
+                    self._write_group(group, changes, entropy)
+        self._pending, self._records, self.size = [], [], 0
         self._write_head(changes, clean=False)
 
     def close(self, changes: Changes) -> None:
@@ -176,11 +210,14 @@ class Stream:
         row, tag = seal_snapshot(self._epoch_keys(), sequence, snapshot.state, chain, entropy)
         newest = Mark(sequence, chain, tag)
         # One that replaces another has nothing from before to fall back to: what made the difference is no record.
-        older = newest if snapshot.erase or self._position.newest.sequence == sequence else self._position.newest
+        older = newest if snapshot.erase or self._position.newest.sequence == sequence else self._base
         if not snapshot.erase:
             changes.remove(Table.GROUP, self.id, older.sequence + 1)
             changes.remove(Table.SNAPSHOT, self.id, older.sequence)
+            if self._base != self._position.newest:  # which was worked around, and is worth nothing
+                changes.remove(Table.SNAPSHOT, self.id, sequence, self._base.sequence + 1)
         changes.put(Table.SNAPSHOT, self.id, sequence, row)
+        self._base = newest
         self._position = msgspec.structs.replace(self._position, newest=newest, older=older)
 
     def _write_head(self, changes: Changes, *, clean: bool) -> None:
@@ -200,17 +237,15 @@ class _Snapshot(msgspec.Struct, frozen=True, gc=False):
         return f"_Snapshot({len(self.state)} bytes, erase={self.erase})"
 
 
-def _grouped(pending: list[Stored | _Snapshot]) -> Iterator[list[Stored] | _Snapshot]:
-    """Records together, as many as a row may have; a snapshot ends a group, as recovery may begin there."""
+def _grouped(records: list[Stored], size_max: int) -> Iterator[list[Stored]]:
+    """As many together as a row may have. They are of ``size_max`` bytes at most."""
+    if size_max <= GROUP_SIZE_MAX and len(records) <= GROUP_RECORDS_MAX:
+        if records:
+            yield records
+        return
     group: list[Stored] = []
     size = 0
-    for each in pending:
-        if isinstance(each, _Snapshot):
-            if group:
-                yield group
-            yield each
-            group, size = [], 0
-            continue
+    for each in records:
         cost = len(each.payload) + RECORD_COST
         if group and (size + cost > GROUP_SIZE_MAX or len(group) == GROUP_RECORDS_MAX):
             yield group
@@ -219,10 +254,6 @@ def _grouped(pending: list[Stored | _Snapshot]) -> Iterator[list[Stored] | _Snap
         size += cost
     if group:
         yield group
-
-
-def _size(pending: Stored | _Snapshot) -> int:
-    return len(pending.state) if isinstance(pending, _Snapshot) else len(pending.payload) + RECORD_COST
 
 
 class Intake:
@@ -242,11 +273,10 @@ class Intake:
 
     def admit(self, stream: Stream, size: int) -> None:
         """Raises:
-        StoreError: ``closed``.
-        LocalError: too much waits.
+        FullError: see there.
         """
-        self.check_open()
         if self.size + size > PENDING_SIZE_MAX:
-            raise LocalError(f"{self.size} bytes wait for a flush, and {size} more are too many")
+            raise FullError(f"{self.size} bytes wait for a flush, and {size} more are too many")
         self.size += size
+        stream.size += size
         self.touched[stream.id] = stream

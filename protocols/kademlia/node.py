@@ -21,6 +21,7 @@ import msgspec
 from protocols.contact import ID_SIZE, Contact, node_id
 from protocols.errors import LocalError, ProtocolError
 from protocols.kademlia.config import KademliaConfig
+from protocols.kademlia.kept import HELD, KEPT_VERSION, OWN, Change, Kept
 from protocols.kademlia.lookup import Lookup
 from protocols.kademlia.messages import (
     REQUESTS,
@@ -77,6 +78,7 @@ class KademliaNode:
         "_looked_up",
         "_published",
         "_replicating",
+        "_sequence_floor",
         "_tasks",
         "config",
         "device",
@@ -105,6 +107,7 @@ class KademliaNode:
             ttl_max_s=config.record_ttl_max_s,
         )
         self._published: dict[bytes, Held] = {}  # our own records, by key
+        self._sequence_floor = 0  # of our next record, whatever its key; 0 where nothing is written down
         self._tasks: dict[int, Task] = {}
         self._calls: dict[int, Call] = {}
         self._agenda: list[tuple[int, int, Duty, int]] = []  # a heap of (due, number, duty, of which call)
@@ -151,30 +154,36 @@ class KademliaNode:
     def next_sequence(self, key: bytes, now: int) -> int:
         """The sequence that our next record under ``key`` should have.
 
-        It follows the clock in milliseconds, so that it rises over restarts that forget what was published.
+        It follows the clock in milliseconds, so that it rises over restarts that forget what was published; and it
+        is above all that are written down, so that it rises with a clock that went back.
         """
         published = self._published.get(key)
-        return max(now // MILLISECOND_NS, published.record.sequence + 1 if published else 0)
+        following = published.record.sequence + 1 if published else 0
+        return max(now // MILLISECOND_NS, following, self._sequence_floor)
+
+    def publish(self, record: Record, now: int) -> Change | None:
+        """Take up our own ``record``, which ``put`` is to send once this change is durable; None if there is no room.
+
+        If that ``put`` comes to nothing, the record is sent all the same when it is next due.
+        """
+        self._check_own(record, now)
+        if not self._room_for(record.key):
+            return None
+        held = self._publish(record, now)
+        self._sequence_floor = max(self._sequence_floor, record.sequence + 1)
+        return Change.of(OWN, held)
 
     def put(self, service: str, token: int, record: Record, now: int) -> list[Message]:
         """Store our own ``record`` at the k nodes nearest to its key, and again every ``republish_ms``."""
         out: list[Message] = []
-        if record.owner != self.device:
-            raise LocalError("a node publishes only the records of its own device")
-        try:
-            record.verify()
-        except RecordError as error:
-            raise LocalError(f"our own record is not in order: {error}") from None
-        self._published = {key: held for key, held in self._published.items() if held.expires_at > now}
+        self._check_own(record, now)
         key = record.key
-        room = key in self._published or len(self._published) < self.config.published_max
-        remaining_s = min(record.ttl_s, self.config.record_ttl_max_s)
+        room = self._room_for(key)
+        remaining_s = self._life_s(record)
         if room and self._begin(
             "put", int.from_bytes(key), now, out, service=service, token=token, record=record, remaining_s=remaining_s
         ):
-            expires_at = now + remaining_s * SECOND_NS
-            self._published[key] = Held(record, expires_at, expires_at, now)
-            self._begin_replicating(now)
+            self._publish(record, now)
         elif not room:
             out.append(Reply(service, PutDone(token, key, 0, 0, 0), 0))
         return out
@@ -192,6 +201,50 @@ class KademliaNode:
             "get", int.from_bytes(key), now, out, service=service, token=token, record=record, remaining_s=remaining_s
         )
         return out
+
+    # -- what outlives a crash: see kept --------------------------------------------------------------
+
+    def recover(self, snapshot: bytes | None, changes: Iterable[Change], now: int) -> int:
+        """Begin with what was kept; from now on ``changes`` has what is to be kept.
+
+        Returns:
+            how many records there were whose signatures are wrong; they are left out.
+
+        Raises:
+            LocalError: what was kept cannot be read.
+        """
+        published: dict[bytes, Held] = {}
+        if snapshot is not None:
+            kept = Kept.from_bytes(snapshot)
+            self.store.restore(kept.store)
+            published = {held.record.key: held for held in kept.published}
+            self._sequence_floor = kept.sequence_floor
+        for change in changes:
+            held = change.held()
+            if change.kind == HELD:
+                self.store.take_again(held)
+            elif change.kind == OWN:
+                published[held.record.key] = held
+                self._sequence_floor = max(self._sequence_floor, held.record.sequence + 1)
+            else:
+                raise LocalError(f"a change of the unknown kind {change.kind!r} was kept")
+        self.store.expire(now)
+        self._published = {key: held for key, held in published.items() if held.expires_at > now}
+        self.store.taken = []
+        self._begin_replicating(now)
+        return self.store.check_again()
+
+    def changes(self) -> list[Change]:
+        """What was taken in since the last call, to be durable before anybody is told that it was."""
+        if not self.store.taken:
+            return []
+        taken, self.store.taken = self.store.taken, []
+        return [Change.of(HELD, held) for held in taken]
+
+    def kept(self) -> bytes:
+        """The state that all changes until now have led to."""
+        store = msgspec.structs.replace(self.store.to_state(), verifications=0)
+        return Kept(KEPT_VERSION, store, list(self._published.values()), self._sequence_floor).to_bytes()
 
     # -- what peers said ----------------------------------------------------------------------------
 
@@ -562,6 +615,33 @@ class KademliaNode:
 
     # -- inside -------------------------------------------------------------------------------------
 
+    def _check_own(self, record: Record, now: int) -> None:
+        """A record of ours that is in order; and those that have expired make room for it."""
+        if record.owner != self.device:
+            raise LocalError("a node publishes only the records of its own device")
+        published = self._published.get(record.key)
+        if published is None or published.record != record:
+            try:
+                record.verify()
+            except RecordError as error:
+                raise LocalError(f"our own record is not in order: {error}") from None
+        self._published = {key: held for key, held in self._published.items() if held.expires_at > now}
+
+    def _room_for(self, key: bytes) -> bool:
+        return key in self._published or len(self._published) < self.config.published_max
+
+    def _life_s(self, record: Record) -> int:
+        return min(record.ttl_s, self.config.record_ttl_max_s)
+
+    def _publish(self, record: Record, now: int) -> Held:
+        expires_at = now + self._life_s(record) * SECOND_NS
+        held = Held(record, expires_at, expires_at, now)
+        before = self._published.get(record.key)
+        if before is None or before.record.sequence <= record.sequence:
+            self._published[record.key] = held
+        self._begin_replicating(now)
+        return held
+
     def _call(
         self,
         kind: Kind,
@@ -614,6 +694,8 @@ class KademliaNode:
             join_refreshes=self._join_refreshes,
             join_rpcs=self._join_rpcs,
             left=self._left,
+            sequence_floor=self._sequence_floor,
+            keeps=self.store.taken is not None,
         )
         return msgspec.msgpack.encode(state)
 
@@ -636,5 +718,7 @@ class KademliaNode:
         node._counter, node._heard_at = state.counter, state.heard_at
         node._join_attempts, node._join_refreshes = state.join_attempts, state.join_refreshes
         node._join_rpcs, node._left = state.join_rpcs, state.left
+        node._sequence_floor = state.sequence_floor
+        node.store.taken = [] if state.keeps else None
         node._replicating = any(duty == "replicate" for _, _, duty, _ in state.agenda)
         return node

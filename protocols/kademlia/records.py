@@ -26,8 +26,8 @@ import msgspec
 from msgspec import Meta
 
 from protocols.contact import ID_SIZE
-from protocols.crypto import ED25519_SIGNATURE_SIZE, ed25519_sign, ed25519_verify
 from protocols.errors import LocalError, ProtocolError
+from protocols.identity.signing import SIGNATURE_SIZE, Domain, SigningKey, sign, verify
 from protocols.messages import Key32, Message, Uint64
 from protocols.transcript import transcript
 
@@ -36,7 +36,6 @@ VALUE_SIZE_MAX: Final = 1024  # with its envelope a record still fits an unfragm
 TTL_MAX_S: Final = 7 * 24 * 3600
 SECOND_NS: Final = 1_000_000_000
 
-_DOMAIN: Final = "spacepanda.record.v1"
 _PERSON: Final = b"spacepanda rec"
 
 Name = Annotated[bytes, Meta(max_length=NAME_SIZE_MAX)]
@@ -61,14 +60,14 @@ class Record(Message, frozen=True, gc=False, tag="kad.record"):
     sequence: Uint64
     value: Value
     ttl_s: Annotated[int, Meta(ge=1, le=TTL_MAX_S)]
-    signature: Annotated[bytes, Meta(min_length=ED25519_SIGNATURE_SIZE, max_length=ED25519_SIGNATURE_SIZE)]
+    signature: Annotated[bytes, Meta(min_length=SIGNATURE_SIZE, max_length=SIGNATURE_SIZE)]
 
     @classmethod
-    def sign(cls, seed: bytes, owner: bytes, name: bytes, sequence: int, value: bytes, ttl_s: int) -> Self:
+    def sign(cls, key: SigningKey, name: bytes, sequence: int, value: bytes, ttl_s: int) -> Self:
         if len(name) > NAME_SIZE_MAX or len(value) > VALUE_SIZE_MAX or not 0 < ttl_s <= TTL_MAX_S:
             raise LocalError(f"no record of a {len(name)}-byte name, a {len(value)}-byte value and {ttl_s} s")
-        unsigned = cls(owner, name, sequence, value, ttl_s, bytes(ED25519_SIGNATURE_SIZE))
-        return cls(owner, name, sequence, value, ttl_s, ed25519_sign(seed, owner, unsigned.signed_bytes()))
+        unsigned = cls(key.public, name, sequence, value, ttl_s, bytes(SIGNATURE_SIZE))
+        return cls(key.public, name, sequence, value, ttl_s, sign(key, Domain.RECORD, *unsigned.fields()))
 
     @property
     def key(self) -> bytes:
@@ -77,14 +76,15 @@ class Record(Message, frozen=True, gc=False, tag="kad.record"):
     @property
     def rank(self) -> tuple[int, bytes]:
         """Orders the records of one key; equal only if they say the same."""
-        return self.sequence, hashlib.blake2b(self.signed_bytes(), digest_size=32).digest()
+        return self.sequence, hashlib.blake2b(transcript(Domain.RECORD, *self.fields()), digest_size=32).digest()
 
-    def signed_bytes(self) -> bytes:
-        return transcript(_DOMAIN, self.owner, self.name, self.sequence.to_bytes(8), self.value, self.ttl_s.to_bytes(4))
+    def fields(self) -> tuple[bytes, ...]:
+        """What the signature covers."""
+        return self.owner, self.name, self.sequence.to_bytes(8), self.value, self.ttl_s.to_bytes(4)
 
     def verify(self) -> None:
         """Raises ``RecordError`` unless the owner signed this."""
-        if not ed25519_verify(self.owner, self.signed_bytes(), self.signature):
+        if not verify(self.owner, Domain.RECORD, *self.fields(), signature=self.signature):
             raise RecordError("bad_signature", f"record of owner {self.owner.hex()[:8]}")
 
 
@@ -112,7 +112,7 @@ class RecordStore:
     """The records that a node holds for others, by key."""
 
     __slots__ = ("_distances", "_expiries", "_floors", "_held", "_own", "_owned", "_owner_max", "_records_max",
-                 "_ttl_max_s", "verifications")  # fmt: skip
+                 "_ttl_max_s", "taken", "verifications")  # fmt: skip
 
     def __init__(self, own: int, *, records_max: int, owner_max: int, ttl_max_s: int) -> None:
         self._own = own
@@ -127,6 +127,8 @@ class RecordStore:
         self._floors: dict[bytes, tuple[int, int]] = {}
         self.verifications = 0
         """Signatures checked so far, for whoever charges for them."""
+        self.taken: list[Held] | None = None
+        """What was taken in, for whoever writes it down and then empties this; None if nobody does."""
 
     def __len__(self) -> int:
         return len(self._held)
@@ -148,7 +150,10 @@ class RecordStore:
         if held is not None:
             if record == held.record:
                 expires_at = max(held.expires_at, min(held.ends_at, now + remaining_s * SECOND_NS))
-                self._hold(key, Held(record, expires_at, held.ends_at, now))
+                longer = Held(record, expires_at, held.ends_at, now)
+                self._hold(key, longer)
+                if self.taken is not None and expires_at > held.expires_at:
+                    self.taken.append(longer)
                 return "stored"
             if record.rank <= held.record.rank:
                 return "stale"
@@ -167,8 +172,33 @@ class RecordStore:
         if held is None and len(self._held) >= self._records_max:
             self._drop((self._distances[-1] ^ self._own).to_bytes(ID_SIZE))
         self._floors.pop(key, None)
-        self._hold(key, Held(record, min(ends_at, now + remaining_s * SECOND_NS), ends_at, now))
+        new = Held(record, min(ends_at, now + remaining_s * SECOND_NS), ends_at, now)
+        self._hold(key, new)
+        if self.taken is not None:
+            self.taken.append(new)
         return "stored"
+
+    def take_again(self, held: Held) -> None:
+        """Take in what was taken in before, in the order of then: that leaves what it left then."""
+        self.expire(held.stored_at)
+        key = held.record.key
+        if key not in self._held and len(self._held) >= self._records_max:
+            self._drop((self._distances[-1] ^ self._own).to_bytes(ID_SIZE))
+        self._floors.pop(key, None)
+        self._hold(key, held)
+
+    def check_again(self) -> int:
+        """Check every signature, and drop what does not verify; returns how many those were."""
+        bad = []
+        for key, held in self._held.items():
+            self.verifications += 1
+            try:
+                held.record.verify()
+            except RecordError:
+                bad.append(key)
+        for key in bad:
+            self._drop(key)
+        return len(bad)
 
     def due(self, before: int, limit: int) -> list[Held]:
         """Records that nobody has stored since ``before``: the first ``limit`` of them."""

@@ -14,7 +14,7 @@ from protocols.kademlia.lookup import Lookup, LookupState
 from protocols.kademlia.records import Held, Record, StoreState
 from protocols.kademlia.routing import TableState
 
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
 
 Purpose = Literal["find", "put", "get", "join", "join_refresh", "refresh", "republish", "replicate"]
 Duty = Literal["slow", "join", "settle", "refresh", "replicate"]
@@ -98,3 +98,6 @@ class NodeState(msgspec.Struct, array_like=True, forbid_unknown_fields=True, kw_
     join_refreshes: int
     join_rpcs: int
     left: bool
+    sequence_floor: int
+    keeps: bool
+    """Whether what is taken in is collected for somebody who writes it down; all of it has been fetched by then."""

@@ -72,6 +72,18 @@ def test_timers_and_packets_of_a_dead_incarnation_die_with_it() -> None:
     assert host.counters["packets_dropped", "peer_down"] == 1
 
 
+def test_what_is_sent_to_a_peer_that_never_comes_up_is_dropped() -> None:
+    host = recorders(1)
+    host.add(3)
+    host.run(1)
+    context_of(host, 0).transmit(3, b"hello")
+    context_of(host, 0).transmit(4, b"hello")
+    host.run(NEVER)
+    assert host.counters["packets_dropped", "peer_down"] == 1
+    assert host.counters["packets_dropped", "no_such_endpoint"] == 1
+    assert list(host.digests()) == [0]
+
+
 def test_a_new_incarnation_draws_nothing_twice() -> None:
     host = recorders(0)
     host.schedule(0, 0, 10)

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import apsw
 import pytest
 
-from actors.storage.sqlite_store import SqliteStore
+from actors.storage import sqlite_store
+from actors.storage.sqlite_store import PAGE_SIZE, SqliteStore
+from protocols.errors import LocalError
 from protocols.journal import Batch, Removal, Row, StoreError, Table
 
 STREAM = bytes(16)
@@ -57,6 +60,37 @@ def test_a_bit_that_makes_text_of_bytes_is_one_sentence(path: Path) -> None:
     header = data.rindex(b"\x81\x04", 0, blob)  # the varint 132: a blob of 60 bytes; 133 is text
     path.write_bytes(data[:header] + b"\x81\x05" + data[header + 2 :])
     store = SqliteStore(path)
+    with pytest.raises(StoreError, match="is damaged") as caught:
+        store.row(Table.GROUP, STREAM, 1)
+    assert caught.value.reason == "malformed"
+
+
+def test_an_index_that_hides_rows_does_not_make_a_store_look_empty(path: Path) -> None:
+    store = SqliteStore(path)
+    store.write(Batch(tuple(Row(Table.GROUP, STREAM, number, b"kept") for number in range(9))), 0)
+    store.close()
+    connection = apsw.Connection(str(path))
+    root = connection.execute("SELECT rootpage FROM sqlite_schema WHERE type = 'index'").get
+    connection.close()
+    data = bytearray(path.read_bytes())
+    cells = (root - 1) * PAGE_SIZE + 3
+    assert data[cells : cells + 2] == b"\0\x09"
+    for shown in (0, 4):
+        data[cells + 1] = shown
+        path.write_bytes(data)
+        with pytest.raises(StoreError, match="does not show all of its rows") as caught:
+            SqliteStore(path)
+        assert caught.value.reason == "malformed"
+
+
+def test_a_row_larger_than_any_of_ours_is_not_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SqliteStore(path)
+    store.write(Batch((Row(Table.GROUP, STREAM, 1, bytes(20_000)),)), 0)
+    store.close()
+    monkeypatch.setattr(sqlite_store, "ROW_SIZE_MAX", 10_000)
+    store = SqliteStore(path)
+    with pytest.raises(LocalError, match="the limit is 10000"):
+        store.write(Batch((Row(Table.GROUP, STREAM, 2, bytes(10_001)),)), 0)
     with pytest.raises(StoreError, match="is damaged") as caught:
         store.row(Table.GROUP, STREAM, 1)
     assert caught.value.reason == "malformed"

@@ -349,6 +349,17 @@ def test_damage_in_the_middle_of_the_log_is_no_torn_end(path: Path) -> None:
     assert (crashed.read_bytes(), log(crashed).read_bytes()) == (before, bytes(content))
 
 
+@pytest.mark.parametrize("at", [3, 10, 17, 22, 29])
+def test_a_flipped_bit_of_the_logs_header_does_not_drop_the_log(path: Path, at: int) -> None:
+    crashed = unclean(path, 2)
+    content = bytearray(log(crashed).read_bytes())
+    content[at] ^= 4
+    log(crashed).write_bytes(content)
+    before = crashed.read_bytes()
+    assert refused(crashed)[0] == "malformed"
+    assert (crashed.read_bytes(), log(crashed).read_bytes()) == (before, bytes(content))
+
+
 def test_a_log_without_its_database_is_refused_and_kept(path: Path) -> None:
     crashed = unclean(path, 1)
     os.truncate(crashed, 0)

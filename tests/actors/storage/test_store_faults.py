@@ -39,7 +39,7 @@ def script() -> list[Batch]:
             stream = STREAMS[round_ % 2]
             snapshot = Row(Table.SNAPSHOT, stream, number, random.randbytes(6_000))
             removals = (Removal(Table.GROUP, stream, 0, number), Removal(Table.SNAPSHOT, stream, 0, number))
-            batch = batch + Batch((snapshot,), removals, erase=round_ == 7)
+            batch = Batch((*rows, snapshot), removals, erase=round_ == 7)
         batches.append(batch)
     return batches
 

@@ -82,12 +82,28 @@ def test_leftovers_of_an_earlier_round_are_neither_torn_nor_damage(log: tuple[by
 
 
 def test_a_header_that_was_not_finished_has_nothing_behind_it_that_counts(log: tuple[bytes, list[int]]) -> None:
+    """A new round begins with the number of the next checkpoint and other salts, over the log of the round before."""
     content, _ = log
     assert tail(Log(b""), 0) == Tail(0, False)
     for end in range(HEADER.size):
         assert tail(Log(content[:end]), 0) == Tail(end, False)
+    magic, form, page, number, salt, *_ = HEADER.unpack(content[: HEADER.size])
+    assert (page, number) == (PAGE, 0)
+    begun = HEADER.pack(magic, form, page, 1, (salt + 1) & 0xFFFFFFFF, 0x01234567, 0x89ABCDEF, 0xFEDCBA98)
+    for end in range(16, HEADER.size + 1):
+        assert tail(Log(begun[:end] + content[end:]), 0) == Tail(HEADER.size, False)
+
+
+def test_a_damaged_header_is_no_unfinished_one(log: tuple[bytes, list[int]]) -> None:
+    """But for one bit, which looks like the number of the next checkpoint."""
+    content, _ = log
     for at in range(HEADER.size):
         for bit in range(8):
             altered = bytearray(content)
             altered[at] ^= 1 << bit
-            assert tail(Log(bytes(altered)), 0) == Tail(HEADER.size, False)
+            assert tail(Log(bytes(altered)), 0) == Tail(HEADER.size, (at, bit) != (15, 0))
+    altered = bytearray(content)
+    altered[17:20] = b"\0\0\0"
+    assert tail(Log(bytes(altered[: frame(1) - 1])), 0) == Tail(HEADER.size, False), "no frame is whole"
+    altered[11] = 7
+    assert not tail(Log(bytes(altered)), 0).damaged, "nothing of it is left that could be recognised"

@@ -1,4 +1,4 @@
-"""No number twice, whatever is lost, repeated, reordered or merged."""
+"""No number twice, whatever is lost, repeated or reordered."""
 
 from itertools import permutations
 
@@ -79,14 +79,6 @@ def test_a_second_doubt_asks_everybody_again() -> None:
     counters.confirm({b"a": 1})
     counters.doubt()
     assert counters.in_doubt(b"a")
-
-
-def test_a_doubt_of_another_state_is_taken_over() -> None:
-    one, other = Counters(), Counters()
-    one.reserve(b"a", 3)
-    other.doubt()
-    one.merge(other)
-    assert one.in_doubt(b"a")
 
 
 def test_doubts_and_what_settled_them_are_recovered() -> None:
@@ -208,29 +200,3 @@ def test_whatever_is_durable_when_it_stops_no_number_is_used_twice(steps: list[t
             counters = replayed(*durable)
     for numbers in used.values():
         assert len(set(numbers)) == len(numbers)
-
-
-@settings(max_examples=50, deadline=None)
-@given(one=STEPS, other=STEPS)
-def test_merging_is_taking_the_higher_of_each_whichever_way(
-    one: list[tuple[bytes, int, int]], other: list[tuple[bytes, int, int]]
-) -> None:
-    both = []
-    for steps in (one, other):
-        counters = Counters()
-        for name, count, fate in steps:
-            if fate == 0:
-                counters.doubt()
-                counters.renew(name)
-            elif not counters.in_doubt(name):
-                counters.reserve(name, count)
-        both.append(counters.to_bytes())
-    first, second = Counters.from_bytes(both[0]), Counters.from_bytes(both[1])
-    first.merge(Counters.from_bytes(both[1]))
-    second.merge(Counters.from_bytes(both[0]))
-    assert first == second
-    for name in NAMES:
-        highest = max(Counters.from_bytes(each).following(name) for each in both)
-        assert first.following(name) == highest
-    first.merge(second)
-    assert first == second

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from protocols.errors import LocalError
 from protocols.journal import outbox as module
-from protocols.journal.messages import Append, Durable, Entry, Snapshot
-from protocols.journal.outbox import Outbox
+from protocols.journal.messages import Append, Durable, Entry, Forget, Settle, Snapshot, Write
+from protocols.journal.outbox import BusyError, Outbox
 from protocols.messages import Codec, Message
 
 
@@ -21,7 +21,8 @@ CODEC: Final = Codec(Said)
 ENTRY: Final = Entry("test", b"payload")
 
 
-def durable(outbox: Outbox[Said], write: Append | Snapshot) -> None:
+def durable(outbox: Outbox[Said], write: Write) -> None:
+    assert not isinstance(write, Settle)
     outbox.durable(Durable(write.token, write.stream, 0))
 
 
@@ -78,7 +79,7 @@ def test_nothing_is_begun_while_too_much_waits(monkeypatch: pytest.MonkeyPatch) 
     outbox.hold(Said(1))
     outbox.check_room()
     outbox.hold(Said(2))
-    with pytest.raises(LocalError, match="2 outputs and 1 writes wait"):
+    with pytest.raises(LocalError, match="2 outputs and 1 writes of 7 bytes wait"):
         outbox.check_room()
 
 
@@ -88,16 +89,56 @@ def test_writes_without_outputs_are_bounded_too(monkeypatch: pytest.MonkeyPatch)
     for _ in range(2):
         outbox.check_room()
         outbox.append(b"a", ENTRY)
-    with pytest.raises(LocalError, match="2 writes wait"):
+    with pytest.raises(LocalError, match="2 writes of 14 bytes wait"):
         outbox.check_room()
     durable(outbox, outbox.writes()[0])
+    outbox.check_room()
+
+
+def test_bytes_under_way_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "UNDER_WAY_SIZE_MAX", 20)
+    outbox = Outbox(CODEC)
+    outbox.append(b"a", ENTRY)
+    outbox.check_room()
+    outbox.snapshot(b"a", bytes(13))
+    first, second = outbox.writes()
+    for each in (outbox, Outbox.from_bytes(outbox.to_bytes(), CODEC)):
+        with pytest.raises(BusyError, match="2 writes of 20 bytes wait"):
+            each.check_room()
+        durable(each, second)
+        each.check_room()
+        durable(each, first)
+        each.check_room()
+
+
+def test_who_forgets_a_stream_waits_for_it_and_who_settles_one_does_not() -> None:
+    outbox = Outbox(CODEC)
+    outbox.settle(b"a")
+    outbox.hold(Said(1))
+    assert outbox.released() == [Said(1)]
+    outbox.forget(b"a")
+    outbox.hold(Said(2))
+    settle, forget = outbox.writes()
+    assert settle == Settle(b"a")
+    assert forget == Forget(1, b"a")
+    assert outbox.released() == []
+    durable(outbox, forget)
+    assert outbox.released() == [Said(2)]
+
+
+def test_what_was_held_when_the_journal_was_lost_is_given_back_and_never_released() -> None:
+    outbox = Outbox(CODEC)
+    outbox.append(b"a", ENTRY)
+    outbox.hold(Said(1), Said(2))
+    assert outbox.abandon() == [Said(1), Said(2)]
+    assert (outbox.writes(), outbox.released(), outbox.abandon()) == ([], [], [])
     outbox.check_room()
 
 
 @given(st.lists(st.sampled_from(["write", "hold", "durable", "store"]), max_size=40), st.randoms(use_true_random=False))
 def test_whatever_the_order_of_the_answers_no_output_is_early_or_late(steps: list[str], random: st.DataObject) -> None:
     outbox = Outbox(CODEC)
-    waiting: list[Append | Snapshot] = []
+    waiting: list[Write] = []
     held: list[tuple[int, Said]] = []
     """With the number of writes before."""
     written, done, number = 0, set[int](), 0
@@ -114,6 +155,7 @@ def test_whatever_the_order_of_the_answers_no_output_is_early_or_late(steps: lis
             case "durable" if waiting:
                 write = waiting.pop(random.randrange(len(waiting)))  # type: ignore[attr-defined]
                 durable(outbox, write)
+                assert isinstance(write, Append)
                 done.add(write.token)
             case _:
                 outbox = Outbox.from_bytes(outbox.to_bytes(), CODEC)

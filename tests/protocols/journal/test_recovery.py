@@ -317,26 +317,50 @@ def test_a_work_around_goes_on_and_the_next_snapshots_make_it_whole() -> None:
     assert (total(recovery), recovery.damaged) == (EXPECTED + b"moreyet more", ())
 
 
-def test_a_half_written_group_that_no_head_covers_is_dropped_and_reported() -> None:
-    """As a store leaves it that writes the rows of a batch one by one."""
+def test_after_a_work_around_the_next_snapshot_falls_back_to_the_good_one() -> None:
+    """And not to the damaged one, which goes."""
+    peer = Peer(MemoryStore({**ROWS, place(PLAIN, Table.SNAPSHOT, 6): b"\1 damaged"}), seed="next")
+    stream = peer.stream(PLAIN)
+    stream.append(entries(b"more"), NOW)
+    peer.flush()
+    assert peer.recovered(PLAIN).damaged == (6,), "nothing is thrown away before there is something better"
+    stream.snapshot(EXPECTED + b"more")
+    peer.flush()
+    kept = [at[2] for at in peer.store.stored if at[:2] == (Table.SNAPSHOT, KEYS.stream(PLAIN))]
+    assert sorted(kept) == [3, 9]
+    assert peer.recovered(PLAIN).damaged == ()
+    peer.store.stored[place(PLAIN, Table.SNAPSHOT, 9)] = b"\1 damaged"
+    recovery = peer.recovered(PLAIN)
+    assert (recovery.snapshot, total(recovery), recovery.damaged) == (EXPECTED[:24], EXPECTED + b"more", (9,))
+
+
+def test_a_beginning_that_a_snapshot_was_worked_around_to_is_kept_for_the_next() -> None:
+    peer = Peer()
+    stream = peer.stream(b"a")
+    for payload in (b"1", b"2", b"3"):
+        stream.append(entries(payload), NOW)
+        if payload == b"2":
+            stream.snapshot(b"12")
+            peer.flush()
+            peer.store.stored[place(b"a", Table.SNAPSHOT, 2)] = b"\1 damaged"
+            peer = peer.opened_again()
+            stream = peer.stream(b"a")
+    stream.snapshot(b"123")
+    peer.flush()
+    assert peer.recovered(b"a").snapshot == b"123"
+    del peer.store.stored[place(b"a", Table.SNAPSHOT, 3)]
+    assert payloads(peer.recovered(b"a")) == [b"1", b"2", b"3"]
+
+
+def test_a_group_that_no_head_covers_is_found_whole_or_in_part() -> None:
+    """Both come in one batch, of which a store shows all or nothing: the head was put back, or the group added."""
     peer = Peer(MemoryStore(ROWS), seed="next")
-    stream = peer.stream(FRESH)
-    stream.append(entries(b"lost"), NOW)
+    peer.stream(FRESH).append(entries(b"more"), NOW)
     batch = peer.journal.flush(peer.entropy)
     assert batch is not None
     (group,) = (row for row in batch.rows if row.table is Table.GROUP)
-    for size in range(len(group.data)):
-        rows = {**ROWS, (group.table, group.stream, group.number): group.data[:size]}
-        found = opened(rows)[FRESH]
-        assert (total(found), found.torn) == (EXPECTED, size)
-        assert found.clean is False or size == 0
-    again = Peer(MemoryStore(rows), seed="again")
-    again.stream(FRESH).append(entries(b"kept"), NOW)
-    again.flush()
-    recovery = again.recovered(FRESH)
-    assert (total(recovery), recovery.torn) == (EXPECTED + b"kept", 0)
-    whole = {**ROWS, (group.table, group.stream, group.number): group.data}
-    assert refusal(whole) == "bad_head", "nobody writes a whole group and no head"
+    for size in (0, 1, len(group.data) - 1, len(group.data)):
+        assert refusal({**ROWS, (group.table, group.stream, group.number): group.data[:size]}) == "bad_head"
 
 
 def test_what_the_store_dropped_is_reported_and_unclean() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.contact import Contact, node_id
-from protocols.crypto import ed25519_public
+from protocols.identity import SigningKey
 from protocols.kademlia.lookup import CANDIDATES_MAX, ENDPOINTS_MAX, Lookup
 from protocols.kademlia.messages import KademliaError
 from protocols.kademlia.records import Record
@@ -15,7 +15,7 @@ from protocols.kademlia.routing import RoutingTable
 RNG = random.Random(11)
 OWN = b"own".ljust(32)
 CONTACTS = [Contact(RNG.randbytes(32), number) for number in range(2_000)]
-SEED = bytes(32)
+KEY = SigningKey(bytes(32))
 
 
 def nearest(contacts: list[Contact], target: int, n: int) -> list[Contact]:
@@ -23,7 +23,7 @@ def nearest(contacts: list[Contact], target: int, n: int) -> list[Contact]:
 
 
 def record(sequence: int) -> Record:
-    return Record.sign(SEED, ed25519_public(SEED), b"", sequence, b"", 60)
+    return Record.sign(KEY, b"", sequence, b"", 60)
 
 
 def lookup(seeds: list[Contact], k: int = 20, alpha: int = 3, target: int = 0, quorum: int = 0) -> Lookup:

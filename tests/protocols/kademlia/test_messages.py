@@ -1,7 +1,7 @@
 import pytest
 
 from protocols.contact import Contact
-from protocols.crypto import ed25519_public
+from protocols.identity import SigningKey
 from protocols.kademlia.messages import (
     REQUESTS,
     RESPONSES,
@@ -19,7 +19,7 @@ from protocols.kademlia.messages import (
 from protocols.kademlia.records import Record
 from protocols.messages import Codec, CodecError, peek_tag
 
-RECORD = Record.sign(bytes(32), ed25519_public(bytes(32)), b"name", 2**62, bytes(1024), 3600)
+RECORD = Record.sign(SigningKey(bytes(32)), b"name", 2**62, bytes(1024), 3600)
 CONTACTS = tuple(Contact(bytes([n]) * 32, 2**63 - 1) for n in range(20))
 
 CASES: list[tuple[Codec[Request] | Codec[Response], Request | Response, str]] = [

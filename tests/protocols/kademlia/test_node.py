@@ -317,7 +317,7 @@ def test_a_restored_node_goes_on_as_the_saved_one_at_every_step() -> None:
     assert run(restoring=True) == run(restoring=False)
 
 
-@pytest.mark.parametrize("data", [b"", b"\x90", KademliaNode(OWN, QUIET).to_bytes().replace(b"\x01", b"\x07", 1)])
+@pytest.mark.parametrize("data", [b"", b"\x90", KademliaNode(OWN, QUIET).to_bytes().replace(b"\x02", b"\x07", 1)])
 def test_what_is_not_a_state_is_refused(data: bytes) -> None:
     with pytest.raises(LocalError):
         KademliaNode.from_bytes(data, QUIET)

@@ -3,21 +3,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.contact import node_id
-from protocols.crypto import ed25519_public
 from protocols.errors import LocalError
+from protocols.identity import SigningKey
 from protocols.kademlia.records import TTL_MAX_S, Record, RecordError, RecordStore, record_key
 from protocols.messages import Codec, CodecError
 
-SEED, OTHER_SEED = bytes(range(32)), bytes(range(1, 33))
-OWNER, OTHER = ed25519_public(SEED), ed25519_public(OTHER_SEED)
+KEY, OTHER_KEY = SigningKey(bytes(range(32))), SigningKey(bytes(range(1, 33)))
+OWNER, OTHER = KEY.public, OTHER_KEY.public
 OWN = node_id(b"own".ljust(32))
 SECOND = 1_000_000_000
 
 
 def record(
-    sequence: int = 1, value: bytes = b"value", name: bytes = b"name", ttl_s: int = 100, seed: bytes = SEED
+    sequence: int = 1, value: bytes = b"value", name: bytes = b"name", ttl_s: int = 100, key: SigningKey = KEY
 ) -> Record:
-    return Record.sign(seed, ed25519_public(seed), name, sequence, value, ttl_s)
+    return Record.sign(key, name, sequence, value, ttl_s)
 
 
 def store(records_max: int = 8, owner_max: int = 4) -> RecordStore:
@@ -137,7 +137,7 @@ def test_an_owner_fills_only_its_quota() -> None:
     held = store(records_max=100, owner_max=4)
     outcomes = [held.offer(record(name=bytes([n])), 100, 0) for n in range(6)]
     assert outcomes == ["stored"] * 4 + ["quota"] * 2
-    assert held.offer(record(seed=OTHER_SEED), 100, 0) == "stored"
+    assert held.offer(record(key=OTHER_KEY), 100, 0) == "stored"
 
 
 def test_a_full_store_keeps_the_records_nearest_to_its_node() -> None:

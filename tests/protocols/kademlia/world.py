@@ -10,8 +10,8 @@ from functools import partial
 from heapq import heappop, heappush
 
 from protocols.contact import Contact, node_id
-from protocols.crypto import ed25519_public
 from protocols.errors import ProtocolError
+from protocols.identity import SigningKey
 from protocols.kademlia.config import KademliaConfig
 from protocols.kademlia.messages import FindDone, GetDone, Joined, LookupEnded, Misbehaved, PutDone, Query, Reply
 from protocols.kademlia.node import KademliaNode
@@ -38,7 +38,7 @@ class World:
         self.loss = loss
         self.now = 0
         self.nodes: list[KademliaNode] = []
-        self.seeds: list[bytes] = []
+        self.keys: list[SigningKey] = []
         self.dead: set[int] = set()
         self.impostors: dict[int, Impostor] = {}
         self.results: list[FindDone | PutDone | GetDone] = []
@@ -51,9 +51,9 @@ class World:
         self._number = 0
 
     def add(self, bootstrap: Iterable[Contact] = (), config: KademliaConfig | None = None) -> int:
-        seed = self.rng.randbytes(32)
-        self.seeds.append(seed)
-        self.nodes.append(KademliaNode(ed25519_public(seed), config or self.config, bootstrap))
+        key = SigningKey(self.rng.randbytes(32))
+        self.keys.append(key)
+        self.nodes.append(KademliaNode(key.public, config or self.config, bootstrap))
         return len(self.nodes) - 1
 
     def contact(self, number: int) -> Contact:
@@ -73,7 +73,7 @@ class World:
     def record(
         self, number: int, name: bytes = b"name", value: bytes = b"", sequence: int = 1, ttl_s: int = 3600
     ) -> Record:
-        return Record.sign(self.seeds[number], self.nodes[number].device, name, sequence, value, ttl_s)
+        return Record.sign(self.keys[number], name, sequence, value, ttl_s)
 
     def join(self, number: int) -> None:
         self.route(number, self.nodes[number].join(self.now))
