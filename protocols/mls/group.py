@@ -44,7 +44,7 @@ from protocols.mls.framing import (
 from protocols.mls.joining import Origin, StagedJoin
 from protocols.mls.kem import drawn
 from protocols.mls.kept import KeptEpoch
-from protocols.mls.leaf_node import LeafNodeSource
+from protocols.mls.leaf_node import LeafIndex, LeafNodeSource
 from protocols.mls.message import encode_message, parse
 from protocols.mls.message_keys import MessageKeys, Opening, OwnMessageError
 from protocols.mls.opening import (
@@ -71,7 +71,7 @@ from protocols.mls.protection import (
     sign_content,
 )
 from protocols.mls.psk import PreSharedKeyId, ResumptionPsk, ResumptionUsage
-from protocols.mls.ratchets import read_position
+from protocols.mls.ratchets import Ratchet, read_position
 from protocols.mls.records import (
     RECORDS,
     STATES,
@@ -256,6 +256,25 @@ class Group:
         if (message := self._at(where).messages.get(name)) is None:
             raise LocalError(f"{ours!r} is not ours")
         return message
+
+    def sent_by(self, leaf: LeafIndex, authenticator: bytes) -> tuple[int, int, int]:
+        """How far a member was seen to go in an epoch, as its ledger counts: it asks that when it cannot trust it."""
+        kept = self._at(authenticator)
+        committed = any(each.sender == member(leaf) for each in kept.commits.values())
+        handshake, application = (kept.keys.following(leaf, ratchet) for ratchet in Ratchet)
+        return handshake, application, int(committed)
+
+    def note_sent(self, authenticator: bytes, following: tuple[int, int, int]) -> tuple[bytes, ...]:
+        """So far others saw us go in an epoch, also if we know nothing of it.
+
+        Returns:
+            reservations, to be durable before the next step.
+        """
+        kept, ledger = self._at(authenticator), self.ledger
+        number = kept.epoch.number
+        raised = [ledger.raise_to(number, authenticator, ratchet, following[ratchet]) for ratchet in Ratchet]
+        raised.append(ledger.raise_to(number, kept.parent_name, COMMIT, following[COMMIT]))
+        return tuple(each.encode() for each in raised if each.generations)
 
     def origin(self, authenticator: bytes | None = None) -> Origin:
         """What another group that continues this one has to agree with."""

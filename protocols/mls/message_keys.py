@@ -221,7 +221,11 @@ class MessageKeys:
 
     def sent(self, ratchet: Ratchet) -> int:
         """Our own generations below this one are erased here."""
-        chain = None if self.own_leaf is None else self._chains.get(2 * self.own_leaf + ratchet)
+        return 0 if self.own_leaf is None else self.following(self.own_leaf, ratchet)
+
+    def following(self, leaf: int, ratchet: Ratchet) -> int:
+        """The generation after the highest of a member's that was used here."""
+        chain = self._chains.get(2 * leaf + ratchet)
         return 0 if chain is None else chain.generation
 
     # -- the one and only -------------------------------------------------------------------------------

@@ -126,6 +126,12 @@ class SendLedger:
         if following and (_name(name) in self._rows or epoch >= self._floor):
             self._raise(epoch, _name(name), kind, following)
 
+    def raise_to(self, epoch: int, name: bytes, kind: int, following: int) -> Reservation:
+        """As ``note``, to be written down: of generations that somebody may have seen, and none if they are known."""
+        first = self.following(name, kind)
+        self.note(epoch, name, kind, following)
+        return Reservation(epoch, _name(name), kind, first, max(first, self.following(name, kind)))
+
     def apply(self, reservation: bytes) -> None:
         """What a journal says was reserved; in any order, and again.
 

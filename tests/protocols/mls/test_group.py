@@ -24,7 +24,7 @@ from protocols.mls.services import Retention
 from protocols.mls.suite import SUITES, Entropy
 from tests.protocols.mls.kit import client
 from tests.protocols.mls.refusals import OPEN, SENDER
-from tests.protocols.mls.room import NOW_NS, Room, name_at, person, public, refuses, signed, untouched
+from tests.protocols.mls.room import NOW_NS, SERVICES, Room, name_at, person, public, refuses, signed, untouched
 from tests.protocols.mls.trees import counting_entropy
 
 SECOND = 10**9
@@ -494,3 +494,27 @@ def test_proposals_are_of_their_epoch(room: Room) -> None:
     room.commit("ada", pending=False)
     assert room["ada"].proposals() == ()
     assert [type(each) for each in room["ada"].proposals(parent)] == [VerifiedProposal]
+
+
+def test_who_lost_the_end_of_its_ledger_goes_on_behind_what_others_saw(room: Room) -> None:
+    """Only whoever asks is told, and what it notes is written down again."""
+    parent, leaf = room["bob"].current.authenticator, room.leaf("bob")
+    stored = room["bob"].to_bytes()
+    for message in (room.say("bob"), room.say("bob"), room.make("bob").message):
+        room.receive(message, ["ada"])
+    assert room["cyd"].sent_by(leaf, parent) == (0, 0, 0)
+    seen = room["ada"].sent_by(leaf, parent)
+    assert seen == (1, 2, 1)
+    again = Group.from_bytes(stored, SendLedger(), services=SERVICES)
+    reservations = again.note_sent(parent, seen)
+    assert len(reservations) == 3
+    assert again.note_sent(parent, seen) == ()
+    for reservation in reservations:
+        room["bob"].ledger.apply(reservation)
+    assert room["bob"].ledger.to_bytes() == again.ledger.to_bytes()
+    with pytest.raises(LocalError, match="committed in epoch"):
+        again.commit(entropy=room.entropy, now_ns=NOW_NS)
+    heard = room["ada"].receive(again.send(b"on", entropy=room.entropy).message).content
+    assert isinstance(heard, ApplicationMessage)
+    with pytest.raises(LocalError, match="not kept"):
+        again.note_sent(bytes(32), seen)

@@ -200,3 +200,15 @@ def test_nothing_is_ever_given_out_twice(steps: list[tuple[str, int]]) -> None:
                     random.Random(number).shuffle(shuffled)
                     for delta in shuffled:
                         ledger.apply(delta)
+
+
+def test_what_others_saw_of_us_is_given_out_and_written_down() -> None:
+    ledger, other = SendLedger(), SendLedger()
+    ledger.reserve(4, name(1), APPLICATION, 3)
+    raised = ledger.raise_to(4, name(1), APPLICATION, 10)
+    assert list(raised.generations) == [3, 4, 5, 6, 7, 8, 9]
+    other.apply(raised.encode())
+    assert other.following(name(1), APPLICATION) == ledger.following(name(1), APPLICATION) == 10
+    for less in (0, 10):
+        assert not ledger.raise_to(4, name(1), APPLICATION, less).generations
+    assert ledger.following(name(1), APPLICATION) == 10
