@@ -6,11 +6,13 @@ check, and only the limiter, the decoders and the rules of each protocol stand b
 
     garbage   random and mangled datagrams to anybody; nonsense of every sort inside of sessions
     flood     first messages from forged sources, and more good requests than anybody grants
+    impostor  proofs of keys that it does not have (``cluster.impostor``)
 
 They are no fuzzers: Hypothesis looks for the odd input, these make it rain for a whole run, from the run's own
 randomness, so that a digest covers them too. What they remember is bounded, as for any other actor.
 """
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Self
 
 import msgspec
@@ -26,7 +28,7 @@ from protocols.kademlia.messages import RESPONSES, FindNode, Found, Nodes, Ping
 from protocols.messages import Message, Packet, encode
 from protocols.noise.interface import Opened, SessionDown, SessionUp, Transmit
 from protocols.noise.sessions import Sessions
-from protocols.rpc.frames import FRAMES, Response
+from protocols.rpc.frames import FRAMES, Frame, Response
 
 if TYPE_CHECKING:
     from cluster.population import SimulatedSetup
@@ -136,6 +138,15 @@ class Adversary(Actor):
         """Send something inside of a session."""
         self._act(self._sessions.send(session, frame, ctx.now), ctx)
 
+    def heard(self, opened: Opened, frame: Frame, ctx: Context) -> None:
+        """A frame came out of a session. Honest answers name further victims.
+
+        Raises:
+            ProtocolError: the frame is worth nothing; it is forgotten.
+        """
+        if isinstance(frame, Response):
+            self._learn(frame.body, ctx)
+
     def next_id(self, session: int) -> int:
         """The id for one more request in a session."""
         identifier = self._next_ids[session]
@@ -167,16 +178,12 @@ class Adversary(Actor):
                     self._next_ids.setdefault(session, 0)
                 case SessionDown(session):
                     self._next_ids.pop(session, None)
-                case Opened(data=frame):
-                    self._learn(frame, ctx)
+                case Opened():
+                    with suppress(ProtocolError):
+                        self.heard(output, FRAMES.decode(output.data), ctx)
 
-    def _learn(self, frame: bytes, ctx: Context) -> None:
-        """Honest answers name further victims."""
-        try:
-            answer = FRAMES.decode(frame)
-            response = RESPONSES.decode(answer.body) if isinstance(answer, Response) else None
-        except ProtocolError:
-            return
+    def _learn(self, body: bytes, ctx: Context) -> None:
+        response = RESPONSES.decode(body)
         if not isinstance(response, Nodes | Found):
             return
         for contact in response.contacts:

@@ -26,20 +26,16 @@ Watch = Callable[[RunProgress], None]
 
 def describe(scenario: Scenario, where: str) -> list[str]:
     """Two lines about a run that begins: its seed first, then what else decides it."""
-    network, workload = scenario.network, scenario.workload
-    gets = (
-        f"{workload.gets_per_peer} gets per peer and {_s(workload.period_ns / NS_PER_S)}"
-        if workload.gets_per_peer
-        else (f"{workload.gets:,} gets")
-    )
+    network = scenario.network
     options = [
         f"{scenario.start} start through {scenario.bootstraps} bootstraps",
         f"network {network.model}",
         f"loss {network.loss:g}",
         f"{len(network.partitions)} partitions" if network.partitions else "",
         f"churn {scenario.churn.model}",
-        f"{workload.puts:,} puts, {gets}" if workload.kind == "put_get" else f"workload {workload.kind}",
+        _asked(scenario),
         f"charge {scenario.charge}" if scenario.charge != "free" else "",
+        f"{scenario.disk.kind} disks" if scenario.disk.kind != "none" else "",
         *(f"{each.count} {each.kind}" for each in scenario.adversaries),
     ]
     return [
@@ -47,6 +43,18 @@ def describe(scenario: Scenario, where: str) -> list[str]:
         f"{scenario.time} time, {where}",
         ", ".join(each for each in options if each),
     ]
+
+
+def _asked(scenario: Scenario) -> str:
+    """What the peers have to do."""
+    workload = scenario.workload
+    if workload.kind != "put_get":
+        return ", ".join([f"workload {workload.kind}", *(f"{k} {v}" for k, v in workload.options.items())])
+    if workload.gets_per_peer:
+        gets = f"{workload.gets_per_peer} gets per peer and {_s(workload.period_ns / NS_PER_S)}"
+    else:
+        gets = f"{workload.gets:,} gets"
+    return f"{workload.puts:,} puts, {gets}"
 
 
 @contextmanager
@@ -130,6 +138,10 @@ def results_table(summary: Mapping[str, Any]) -> Table:
         theory = "" if lookups["hops_theory"] is None else f"; theory {lookups['hops_theory']:.2f}"
         rows.append(("hops", _distribution(lookups["hops"], "{:.0f}", "{:.2f}") + theory))
         rows.append(("latency", _distribution(lookups["latency_ms"], "{:,.0f} ms", "{:,.0f} ms")))
+    if summary["possession"]:
+        rows.extend(_possession(summary["possession"]))
+    if summary["journal"]:
+        rows.append(("journal", _journal(summary["journal"])))
     rows += [
         ("security", _reasons(summary["security_events"])),
         ("memory", f"{_bytes(summary['peak_memory'])} at most" if summary["peak_memory"] else "not known"),
@@ -165,6 +177,41 @@ def _s(seconds: float) -> str:
 
 def _percent(ratio: float | None) -> str:
     return "none of which counts" if ratio is None else f"{100 * ratio:.4g} %"
+
+
+def _journal(journal: Mapping[str, Any]) -> str:
+    """What was written, and what came of it when peers came back."""
+    return (
+        f"{journal['records']:,} records, {_bytes(journal['bytes'])}; {journal['records_recovered']:,} recovered, "
+        f"{journal['torn']:,} torn tails, failed disks: {_reasons(journal['disks_failed'])}"
+    )
+
+
+def _possession(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How honest proofs fared, and what came of the others."""
+    proofs = figures["proofs"]
+    lines = [
+        (
+            "proofs",
+            f"{proofs['count']:,}, {_percent(proofs['success_ratio'])} accepted{_unhappy(proofs)}; refused: "
+            f"{_reasons(proofs['refused'])}",
+        )
+    ]
+    if proofs["latency_ms"]:
+        lines.append(("  latency", _distribution(proofs["latency_ms"], "{:,.0f} ms", "{:,.0f} ms")))
+    if figures["to_liars"]:
+        lines.append(("  to liars", _reasons(figures["to_liars"])))
+    lines.append(
+        (
+            "convinced",
+            f"{figures['convinced']:,} times, {figures['false_accepts']:,} of them falsely; standing of the devices: "
+            f"{_reasons(figures['standing'])}",
+        )
+    )
+    checks = {reason: n for reason, n in figures["checks"].items() if reason != "accepted"}
+    lines.append(("  or not", _reasons(checks)))
+    lines.append(("honest blamed", _reasons(figures["honest_blamed"])))
+    return lines
 
 
 def _bytes(size: float) -> str:

@@ -27,7 +27,10 @@ WINDOW_FIRST_NS: Final = 100_000_000
 WINDOW_HANDLED: Final = 20_000
 """Messages of a window that a replay should have to keep: 10 MB or so."""
 
-FIGURES: Final = ("version", "events", "packets", "bytes", "handshakes", "drops", "security_events", "lookups", "puts")
+FIGURES: Final = (
+    *("version", "events", "packets", "bytes", "handshakes", "drops", "security_events", "lookups", "puts", "journal"),
+    "possession",
+)
 """Figures of the summary that a seed decides; the rest is about the machine."""
 
 BODY_SHOWN: Final = 48

@@ -2,7 +2,7 @@
 
 Two sorts, by how far they get. Outside of a session, datagrams that were real until something happened to them.
 Inside, where every byte is authentic, frames that fail at one decoder or rule after another: no frame, another
-encoding of one, an answer to nothing, a size that is a lie, a request that no service knows, a forged record.
+encoding of one, an answer to nothing, a size that is a lie, a request that no service knows, a forged record or proof.
 
 All randomness is handed in, so an adversary draws it from its run and a test from Hypothesis.
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from actors.context import TRACE_NONE
+from protocols.identity.messages import CHANNEL_SIZE_MAX, Challenge, Proof, ProofPurpose, ProofRequest
 from protocols.kademlia.messages import FindNode, FindValue, Nodes, Ping, Store
 from protocols.kademlia.records import Record
 from protocols.messages import DATAGRAM_SIZE_MAX, Packet, encode
@@ -109,6 +110,9 @@ def bad_body(identifier: int, draw: Draw, entropy: Entropy) -> bytes:
         encode(["kad.find_node", entropy(5)]),
         encode(["kad.ping", 1]),
         encode(["kad.nothing"]),
+        encode(["id.request", "become-somebody", b"", b""]),
+        encode(ProofRequest(ProofPurpose.ADD_TO_CHANNEL, entropy(CHANNEL_SIZE_MAX + 1))),
+        encode(["id.proof", entropy(32), None, entropy(64)]),
         encode(["nobody.home"]),
         entropy(40),
         mangle(encode(FindValue(entropy(32))), draw, entropy)[:CHUNK_SIZE],
@@ -122,6 +126,14 @@ def forged_record(identifier: int, draw: Draw, entropy: Entropy) -> bytes:
     return request(identifier, encode(Store(record, 3600)))
 
 
+def forged_proof(identifier: int, draw: Draw, entropy: Entropy) -> bytes:
+    """A proof that nobody signed, for a challenge that nobody made."""
+    purpose = tuple(ProofPurpose)[draw(len(ProofPurpose))]
+    device, issuer, binding, key_package = (entropy(32) for _ in range(4))
+    challenge = Challenge(entropy(32), draw(2**60), device, issuer, purpose, b"channel", binding, key_package)
+    return request(identifier, encode(Proof(challenge, None, entropy(64))))
+
+
 NONSENSE: Final[tuple[Nonsense, ...]] = (
     random_bytes,
     mangled_frame,
@@ -131,5 +143,6 @@ NONSENSE: Final[tuple[Nonsense, ...]] = (
     oversized,
     bad_body,
     forged_record,
+    forged_proof,
 )
 """Everything that an authenticated device can say and no honest one does."""

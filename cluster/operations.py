@@ -9,7 +9,7 @@ to hold the record, so that nothing was tried. Latency and hops are those of get
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -20,11 +20,14 @@ from cluster.scenario import Scenario
 from cluster.sections import NS_PER_MS, nanoseconds
 from cluster.world import World
 
-OperationKind = Literal["put", "get"]
+OperationKind = Literal["put", "get", "proof"]
 
-Outcome = Literal["ok", "local", "not_found", "wrong", "timeout", "not_stored", "interrupted"]
+KINDS: Final = get_args(OperationKind)
+"""Events of the workload that go by these names are outcomes."""
+
+Outcome = Literal["ok", "local", "not_found", "wrong", "timeout", "not_stored", "refused", "interrupted"]
 """Of a get: found elsewhere, found in one's own store, not found, another value than was put, no answer in
-time. Of a put: ``ok``, or ``not_stored`` when no node took it."""
+time. Of a put: ``ok``, or ``not_stored`` when no node took it. Of a proof: ``ok``, or ``refused``."""
 
 UNCOUNTED: Final = ("interrupted", "local")
 """Outcomes that say nothing about whether a record can be found."""
@@ -39,8 +42,9 @@ class Operation(msgspec.Struct, frozen=True, array_like=True, gc=False):
     at: int
     deadline: int
     record: int
-    """The number of the put whose record this is about."""
+    """The number of the put whose record this is about; of a proof, its issuer."""
     key: bytes
+    """The record's, or the issuer's."""
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -55,6 +59,8 @@ class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
     outcome: Outcome
     hops: int
     rpcs: int
+    reason: str = ""
+    """Why a proof was refused."""
 
 
 Number = TypeVar("Number", int, float)
@@ -98,7 +104,7 @@ def outcomes(plan: Mapping[int, Sequence[Operation]], events: Iterable[EventRow]
     """
     rows: dict[int, Row] = {}
     for event in events:
-        if event.service == "workload":
+        if event.service == "workload" and event.name in KINDS:
             number, key, *rest = event.fields.values()
             values = [event.peer, event.name, event.time, number, bytes.fromhex(str(key)), *rest]
             row = msgspec.convert(values, Row)

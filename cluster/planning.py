@@ -17,7 +17,7 @@ from bisect import bisect_right
 from typing import Final
 
 from actors.randomness import Stream, derive_key
-from cluster.churn import up_since
+from cluster.churn import Uptime, up_since
 from cluster.operations import Operation, OperationKind, Plan, record_name
 from cluster.options import ScenarioError
 from cluster.scenario import Scenario
@@ -64,10 +64,7 @@ class _Planner:
         self._deadlines: tuple[list[int], list[int]] = ([], [])  # of these records, ascending as they are
 
     def plan(self) -> Plan:
-        plan: dict[int, list[Operation]] = {}
-        for peer, operation in sorted(self._planned, key=lambda each: (each[0], each[1].at, each[1].number)):
-            plan.setdefault(peer, []).append(operation)
-        return {peer: tuple(operations) for peer, operations in plan.items()}
+        return by_peer(self._planned)
 
     def plan_puts(self) -> None:
         """Each at a uniform time, by a uniform one of the peers that are up."""
@@ -144,15 +141,27 @@ class _Planner:
 
     def _stays_up(self, peer: int, at: int, until: int) -> bool:
         """Whether ``peer`` has been up for the least uptime at ``at``, and still is at ``until``."""
-        schedule = self._world.schedule(peer)
-        since = up_since(schedule, at)
-        return since is not None and since + self._min_uptime <= at and up_since(schedule, until) == since
+        return stays_up(self._world.schedule(peer), at, until, self._min_uptime)
 
     def _half_of(self, peer: int) -> int:
         return self._world.node_id(peer) >> (ID_BITS - 1)
 
     def _stream(self, purpose: str, number: int) -> Stream:
         return Stream(derive_key(self._scenario.seed, "workload", purpose, number))
+
+
+def stays_up(schedule: tuple[Uptime, ...], at: int, until: int, min_uptime: int) -> bool:
+    """Whether a peer has been up for the least uptime at ``at``, and still is at ``until``."""
+    since = up_since(schedule, at)
+    return since is not None and since + min_uptime <= at and up_since(schedule, until) == since
+
+
+def by_peer(planned: list[tuple[int, Operation]]) -> Plan:
+    """What each peer does, in the order of time."""
+    plan: dict[int, list[Operation]] = {}
+    for peer, operation in sorted(planned, key=lambda each: (each[0], each[1].at, each[1].number)):
+        plan.setdefault(peer, []).append(operation)
+    return {peer: tuple(operations) for peer, operations in plan.items()}
 
 
 def _half(key: bytes) -> int:

@@ -7,19 +7,25 @@ endpoints of the bootstrap peers, and for a warm start those of everybody who is
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from actors.actor import Actor
 from actors.host import Host
-from actors.peer import SUBSYSTEMS
+from actors.peer import DURABLE_SUBSYSTEMS, SUBSYSTEMS
 from actors.randomness import Stream, derive_key
 from actors.setup import PeerSetup
+from cluster.disk import DiskModel, Disks
 from cluster.registry import ADVERSARIES, WORKLOADS
-from cluster.workload import Content, Operation, Plan, during
+from cluster.scenario import Scenario
+from cluster.workload import Content, Operation, Plan, Revocations, WorkloadKind, during
 from cluster.world import World
 from protocols.contact import ID_BITS, Contact, shared
-from protocols.identity import DeviceIdentity
+from protocols.identity import DeviceCertificate, DeviceIdentity
 from protocols.noise.contexts import AeadContexts
+
+if TYPE_CHECKING:
+    from cluster.sqlite_disks import SqliteDisks
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +37,28 @@ class SimulatedSetup(PeerSetup):
     operations: tuple[Operation, ...] = ()
     """What this peer is to do in this uptime."""
     content: Content | None = None
+    revocations: Revocations = field(default_factory=dict)
+    """What everybody has heard of other users."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Of the adversary that this peer is."""
 
 
 class Population:
-    """Builds peers; a host's ``build`` is ``population.build``."""
+    """Builds peers; a host's ``build`` is ``population.build``, and its ``disks`` are ``population.disks``."""
 
     def __init__(self, world: World, plan: Plan) -> None:
         self._world: Final = world
         self._plan: Final = plan
         self._content: Final = Content.of(world.scenario)
-        self._workload: Final = WORKLOADS.find(world.scenario.workload.kind).make
+        self._workload: Final[WorkloadKind] = WORKLOADS.find(world.scenario.workload.kind).make
         self._aead: Final = AeadContexts()
         self._bootstrap: Final = tuple(self.contact(peer) for peer in world.bootstraps)
         self._identities: Final[dict[int, DeviceIdentity]] = {}
+        self._certificates: Final[dict[int, DeviceCertificate]] = {}
+        users = self._workload.users
+        self._revocations: Final = None if users is None else users(world.scenario, world)
         self._admission: Final = world.scenario.admission.policy()
+        self.disks: Final = _disks(world.scenario)
         self._directory: Final = self._warm() if world.scenario.start == "warm" else []
 
     def contact(self, peer: int) -> Contact:
@@ -56,6 +68,7 @@ class Population:
     def schedule(self, host: Host, peers: Sequence[int]) -> None:
         """Tell ``host`` when its peers come up and go down."""
         for peer in peers:
+            host.add(peer)
             for up_at, down_at in self._world.schedule(peer):
                 host.schedule(peer, up_at, down_at)
 
@@ -81,14 +94,27 @@ class Population:
             operations=during(self._plan.get(peer, ()), up_at, down_at),
             content=self._content,
         )
+        if self._revocations is not None:
+            certificate = self._certificate(peer, identity)
+            setup = replace(setup, certificate=certificate, revocations=self._revocations)
         liar = self._world.adversary(peer)
         if liar is not None:
             adversary = scenario.adversaries[liar]
             kind = ADVERSARIES.find(adversary.kind)
             return replace(setup, options=adversary.options), kind.make
-        if setup.operations:
-            return setup, (*SUBSYSTEMS, self._workload.actor)
-        return setup, SUBSYSTEMS
+        subsystems = SUBSYSTEMS
+        if self.disks is not None:
+            subsystems = DURABLE_SUBSYSTEMS
+            setup = replace(setup, store=partial(self.disks.open, peer), journal_key=self._world.journal_key(peer))
+        works = setup.operations or self._revocations is not None
+        return setup, (*subsystems, self._workload.actor) if works else subsystems
+
+    def _certificate(self, peer: int, identity: DeviceIdentity) -> DeviceCertificate:
+        """Made when a peer first comes up, and kept: it takes as long as the rest of its keys."""
+        certificate = self._certificates.get(peer)
+        if certificate is None:
+            certificate = self._certificates[peer] = self._world.certificate(peer, identity.signing)
+        return certificate
 
     def _warm(self) -> list[tuple[int, int]]:
         """Everybody who is up at the start, by identifier."""
@@ -123,6 +149,19 @@ class Population:
                 picks = sample(size, k, draws)
             chosen.extend(self.contact(directory[far_low + pick][1]) for pick in picks)
         return tuple(chosen)
+
+
+def _disks(scenario: Scenario) -> "Disks | SqliteDisks | None":
+    """Those that a scenario wants its peers to have."""
+    match scenario.disk.kind:
+        case "none":
+            return None
+        case "simulated":
+            return Disks(DiskModel.of(scenario.disk), scenario.seed)
+        case "sqlite":
+            from cluster.sqlite_disks import SqliteDisks  # noqa: PLC0415 - few runs need SQLite
+
+            return SqliteDisks()
 
 
 def sample(size: int, count: int, draws: Stream) -> list[int]:

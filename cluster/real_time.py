@@ -42,8 +42,8 @@ STATUS_S: Final = 0.5
 LEAD_NS: Final = 50_000_000
 """How long before time begins the driver tells the hosts when it does; a call to a Ray actor takes a millisecond."""
 
-SERVICES: Final = ("limiter", "sessions", "rpc", "dht", "workload")
-"""The actors that placement ``subsystem`` gives a host of their own."""
+SERVICES: Final = ("identity", "limiter", "sessions", "rpc", "dht", "workload")
+"""The actors that placement ``subsystem`` gives a host of their own; where peers have disks, the journal too."""
 
 ONCE_PER_PEER: Final = ("peers_started", "peers_stopped")
 """What a host counts for every peer, so that only one of a peer's hosts may."""
@@ -57,9 +57,10 @@ class Layout:
 
     def __init__(self, scenario: Scenario, hosts: int) -> None:
         self._placement: Final = scenario.placement
+        self._services: Final = SERVICES if scenario.disk.kind == "none" else (*SERVICES, "journal")
         self._peers: Final = scenario.peers
         if scenario.placement == "subsystem":
-            self.hosts = scenario.peers * len(SERVICES)
+            self.hosts = scenario.peers * len(self._services)
         elif scenario.placement == "peer":
             self.hosts = scenario.peers
         else:
@@ -70,18 +71,18 @@ class Layout:
         if not 0 <= peer < self._peers:
             return -1
         if self._placement == "subsystem":
-            return peer * len(SERVICES) + SERVICES.index(service)
+            return peer * len(self._services) + self._services.index(service)
         return peer if self._placement == "peer" else peer % self.hosts
 
     def peers(self, host: int) -> Sequence[int]:
         """The peers that have an actor on a host."""
         if self._placement == "subsystem":
-            return (host // len(SERVICES),)
+            return (host // len(self._services),)
         return range(host, self._peers, self.hosts)
 
     def service(self, host: int) -> str | None:
         """The one service that a host runs, ``None`` if it runs whole peers."""
-        return SERVICES[host % len(SERVICES)] if self._placement == "subsystem" else None
+        return self._services[host % len(self._services)] if self._placement == "subsystem" else None
 
     def counts_peers(self, host: int) -> bool:
         """Whether a host is the one of its peers' hosts that counts them: where their packets arrive."""
@@ -90,7 +91,7 @@ class Layout:
     def name(self, host: int) -> str:
         """What to call a host in a message."""
         if self._placement == "subsystem":
-            return f"the {self.service(host)} of peer {host // len(SERVICES)}"
+            return f"the {self.service(host)} of peer {host // len(self._services)}"
         return f"peer {host}" if self._placement == "peer" else f"host {host}"
 
 
@@ -121,11 +122,13 @@ class RealTimeShard:
             setup, actors = population.build(peer, incarnation)
             return setup, [actor for actor in actors if only is None or actor.service == only]
 
+        self._disks = population.disks
         self._network = Network(scenario, scenario.seed, world) if scenario.network.model != "none" else None
         self._host = Host(
             build,
             seed=scenario.seed,
             network=self._network,
+            disks=population.disks,
             number=self._number,
             route=self._layout.home if self._layout.hosts > 1 else None,
             real_time=True,
@@ -152,6 +155,13 @@ class RealTimeShard:
         Raises:
             HandlerError: an actor failed by a bug.
         """
+        try:
+            await self._drive(deliver, begin)
+        finally:
+            if self._disks is not None:
+                self._disks.close()
+
+    async def _drive(self, deliver: Deliver, begin: int) -> None:
         self._began = time.monotonic_ns() + begin - time.time_ns()
         if (wait := self._began - time.monotonic_ns()) > 0:
             await asyncio.sleep(wait / NS_PER_S)

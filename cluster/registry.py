@@ -1,8 +1,8 @@
 """Names to things: how a scenario file says which model, workload or adversary it wants.
 
 A study adds its own by registering them in a module that its scenario lists under ``plugins``; what
-SpacePanda ships uses the same call. A registry names the module where the shipped kinds live and imports
-it at the first lookup, so scenario files can be checked without a list of imports kept somewhere by hand.
+SpacePanda ships uses the same call. A registry names the modules where the shipped kinds live and imports
+them at the first lookup, so scenario files can be checked without a list of imports kept somewhere by hand.
 
 A kind may declare a struct of options; a scenario's ``options`` table is checked against it when the
 scenario is read, and a kind without one takes none.
@@ -38,10 +38,10 @@ class Kind(NamedTuple, Generic[T]):
 class Registry(Generic[T]):
     """The kinds of one sort of thing, by name."""
 
-    def __init__(self, sort: str, home: str = "") -> None:
+    def __init__(self, sort: str, *homes: str) -> None:
         self.sort: Final = sort
         """What to call such a thing in an error: "churn model"."""
-        self._home = home
+        self._homes = homes
         self._kinds: dict[str, Kind[T]] = {}
 
     def register(self, name: str, options: type[msgspec.Struct] | None = None) -> Callable[[T], T]:
@@ -65,7 +65,7 @@ class Registry(Generic[T]):
         Raises:
             UnknownKindError: nothing is; the message names the nearest kind there is.
         """
-        self._import_home()
+        self._import_homes()
         kind = self._kinds.get(name)
         if kind is None:
             raise UnknownKindError(f"no {self.sort} is called {name!r}{suggestion(name, self._kinds)}")
@@ -73,12 +73,12 @@ class Registry(Generic[T]):
 
     def names(self) -> tuple[str, ...]:
         """Every name, in alphabetical order."""
-        self._import_home()
+        self._import_homes()
         return tuple(sorted(self._kinds))
 
-    def _import_home(self) -> None:
-        if self._home:
-            importlib.import_module(self._home)
+    def _import_homes(self) -> None:
+        for home in self._homes:
+            importlib.import_module(home)
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -115,8 +115,8 @@ NETWORKS: Final[Registry[Callable[..., Any]]] = Registry("network model", "clust
 CHURN_MODELS: Final[Registry[Callable[..., Any]]] = Registry("churn model", "cluster.churn")
 """``make(scenario) -> Lifetimes | None``."""
 
-WORKLOADS: Final[Registry[Any]] = Registry("workload", "cluster.workload")
-"""``WorkloadKind(plan, actor)``."""
+WORKLOADS: Final[Registry[Any]] = Registry("workload", "cluster.workload", "cluster.possession")
+"""``WorkloadKind(plan, actor)``, and what peers know of users, if they have any."""
 
-ADVERSARIES: Final[Registry[Any]] = Registry("adversary", "cluster.adversaries")
+ADVERSARIES: Final[Registry[Any]] = Registry("adversary", "cluster.adversaries", "cluster.impostor")
 """The class of the actor that lies; what it is made with is said there."""

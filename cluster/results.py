@@ -5,7 +5,7 @@
       summary.json         the figures
       events.parquet       what happened at which peer
       metrics.parquet      every counter over virtual time
-      operations.parquet   every put and get
+      operations.parquet   every put, get and proof
       spans.jsonl          sampled traces, as OTLP
 
 The folder is made before the run, so that a disk that is full or forbidden is found out before the work is done, and
@@ -73,7 +73,7 @@ class Run:
         return self._frame("metrics")
 
     def operations(self) -> pl.DataFrame:
-        """Puts and gets: ``peer, number, kind, key, asked_s, done_s, latency_ms, outcome, hops, rpcs``."""
+        """Puts, gets, proofs: ``peer, number, kind, key, asked_s, done_s, latency_ms, outcome, hops, rpcs, reason``."""
         return self._frame("operations")
 
     def spans(self) -> pl.DataFrame:
@@ -230,6 +230,7 @@ def operations_frame(rows: Iterable[Row]) -> pl.DataFrame:
             row.outcome,
             row.hops,
             row.rpcs,
+            row.reason,
         )
         for row in sorted(rows, key=lambda each: (each.asked_at, each.number))
     ]
@@ -244,6 +245,7 @@ def operations_frame(rows: Iterable[Row]) -> pl.DataFrame:
         "outcome": pl.String,
         "hops": pl.Int64,
         "rpcs": pl.Int64,
+        "reason": pl.String,
     }
     return pl.DataFrame(values, schema=schema, orient="row")
 

@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import tomli_w
@@ -36,6 +36,7 @@ from cluster.sections import (
     AdmissionSection,
     Adversaries,
     ChurnSection,
+    DiskSection,
     Name,
     NetworkSection,
     Options,
@@ -46,10 +47,14 @@ from cluster.sections import (
     WorkloadSection,
     nanoseconds,
 )
+from protocols.identity.messages import REQUESTS as IDENTITY_REQUESTS
 from protocols.kademlia.config import KademliaConfig
-from protocols.kademlia.messages import REQUESTS
+from protocols.kademlia.messages import REQUESTS as DHT_REQUESTS
 from protocols.noise.interface import SessionConfig
 from protocols.rpc.calls import RpcConfig
+
+OUR_REQUESTS: Final = {"kad": tuple(DHT_REQUESTS.tags), "id": tuple(IDENTITY_REQUESTS.tags)}
+"""By namespace, the requests that our own services answer; a plugin's are not known here."""
 
 
 class Scenario(Section, frozen=True, kw_only=True):
@@ -75,6 +80,7 @@ class Scenario(Section, frozen=True, kw_only=True):
     network: NetworkSection = NetworkSection()
     churn: ChurnSection = ChurnSection()
     workload: WorkloadSection = WorkloadSection()
+    disk: DiskSection = DiskSection()
     sessions: SessionConfig = SessionConfig()
     rpc: RpcConfig = RpcConfig()
     kademlia: KademliaConfig = KademliaConfig()
@@ -239,12 +245,12 @@ def _check(scenario: Scenario) -> None:
     for index, each in enumerate(scenario.adversaries):
         _check_kind(ADVERSARIES, f"adversaries.{index}.kind", each.kind, each.options)
     _check_churn(scenario.churn)
+    _check_disk(scenario)
     _check_network(scenario)
     for request in scenario.admission.costs:
-        if request.startswith("kad.") and request not in REQUESTS.tags:
-            raise ScenarioError(
-                f"admission.costs.{request}", f"no request is of this kind{suggestion(request, REQUESTS.tags)}"
-            )
+        tags = OUR_REQUESTS.get(request.partition(".")[0])
+        if tags is not None and request not in tags:
+            raise ScenarioError(f"admission.costs.{request}", f"no request is of this kind{suggestion(request, tags)}")
     if scenario.workload.ttl_s > scenario.kademlia.record_ttl_max_s:
         raise ScenarioError(
             "workload.ttl_s", f"is above kademlia.record_ttl_max_s, {scenario.kademlia.record_ttl_max_s}"
@@ -275,6 +281,19 @@ def _check_churn(churn: ChurnSection) -> None:
             raise ScenarioError(f"churn.{key}", f"has no meaning with churn.model = {churn.model!r}")
     if churn.mean_downtime_s is not None and churn.model == "none":
         raise ScenarioError("churn.mean_downtime_s", "has no meaning with churn.model = 'none'")
+
+
+def _check_disk(scenario: Scenario) -> None:
+    disk = scenario.disk
+    if disk.kind != "simulated":
+        for key in disk.__struct_fields__:
+            if key != "kind" and getattr(disk, key) != getattr(DiskSection(), key):
+                raise ScenarioError(f"disk.{key}", f"has no meaning with disk.kind = {disk.kind!r}")
+    needs = {"none": scenario.time, "simulated": "virtual", "sqlite": "real"}[disk.kind]
+    if scenario.time != needs:
+        raise ScenarioError("disk.kind", f"{disk.kind!r} needs time = {needs!r}")
+    if disk.torn and not disk.sync_ms:
+        raise ScenarioError("disk.torn", "has no meaning with disk.sync_ms = 0: no batch is ever being written")
 
 
 def _check_network(scenario: Scenario) -> None:
@@ -316,8 +335,8 @@ def _check_workload(scenario: Scenario) -> None:
     workload = scenario.workload
     if workload.kind != "put_get":
         for key in ("puts", "gets", "gets_per_peer"):
-            if workload.kind == "none" and getattr(workload, key):
-                raise ScenarioError(f"workload.{key}", "has no meaning with workload.kind = 'none'")
+            if workload.kind in ("none", "possession") and getattr(workload, key):
+                raise ScenarioError(f"workload.{key}", f"has no meaning with workload.kind = {workload.kind!r}")
         return
     if workload.gets and workload.gets_per_peer:
         raise ScenarioError("workload.gets_per_peer", "and workload.gets cannot both be set")

@@ -1,7 +1,7 @@
 """The tables of a scenario file: what can be set, within which bounds, and what it is by default."""
 
 from decimal import Decimal
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -20,6 +20,7 @@ SECONDS_MAX: Final = 1_000_000_000
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=SECONDS_MAX)]
 PositiveSeconds = Annotated[float, msgspec.Meta(gt=0, le=SECONDS_MAX)]
+Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=100_000_000)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -153,6 +154,27 @@ class AdmissionSection(Section, frozen=True, kw_only=True):
                 probes=self.probes,
             ),
         )
+
+
+class DiskSection(Section, frozen=True, kw_only=True):
+    """What peers find again when they come back: with a disk, what their journals had made durable.
+
+    Off by default: then a peer that goes down forgets everything but its keys, and a run has no actor, event or byte
+    of memory more than it ever had.
+    """
+
+    kind: Literal["none", "simulated", "sqlite"] = "none"
+    """simulated, in virtual time; sqlite, in real time, in files that go with the run. The other options are of the
+    simulated one."""
+    sync_ms: Milliseconds = 5.0
+    """From when the disk gets to a batch until it is durable. A crash loses what is not."""
+    torn: Probability = 0.0
+    """That a crash leaves half of the batch that is being written, to be found and dropped."""
+    sync_failure: Probability = 0.0
+    """That a sync fails. No disk is used after that, so its peer goes down, and stays so until the end of this
+    uptime."""
+    size_mb: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 64
+    """A disk that is full fails."""
 
 
 class TelemetrySection(Section, frozen=True, kw_only=True):

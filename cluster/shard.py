@@ -85,6 +85,7 @@ class Shard:
             population.build,
             seed=scenario.seed,
             network=network,
+            disks=population.disks,
             costs=TABLES[scenario.charge],
             sample=scenario.telemetry.sample,
             number=self._number,

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
+from cluster.invariants import possession
 from cluster.operations import Row, outcomes, phases, summary
 from cluster.registry import WORKLOADS
 from cluster.sections import NS_PER_S
@@ -30,7 +31,7 @@ def installed(package: str) -> str:
 
 
 def operations(outcome: Outcome) -> list[Row]:
-    """What came of every put and get that was due; also of those that nobody lived to report."""
+    """What came of every put, get and proof that was due; also of those that nobody lived to report."""
     scenario = outcome.scenario
     world = World(scenario)
     plan = WORKLOADS.find(scenario.workload.kind).make.plan(scenario, world)
@@ -69,6 +70,8 @@ def summarise(outcome: Outcome, rows: Sequence[Row]) -> dict[str, Any]:
         "puts": summary(rows, "put"),
         "phases": phases(rows, scenario),
         "security_events": _labels(counters, "security_events"),
+        "journal": _journal(counters) if scenario.disk.kind != "none" else None,
+        "possession": _possession(outcome, rows, counters) if scenario.workload.kind == "possession" else None,
         "peak_memory": outcome.peak_memory,
         "time_share": time_share(outcome),
         "counters": _nested(counters),
@@ -96,6 +99,26 @@ def histograms(outcome: Outcome) -> dict[str, dict[int, int]]:
             for bucket, n in buckets.items():
                 mine[bucket] = mine.get(bucket, 0) + n
     return {name: dict(sorted(total[name].items())) for name in sorted(total)}
+
+
+def _possession(outcome: Outcome, rows: Sequence[Row], counters: Mapping[tuple[str, str], int]) -> dict[str, Any]:
+    """What peers proved to each other; ``checks`` are all that issuers made, of impostors' proofs too, by outcome."""
+    checks = {"checks": _labels(counters, "possession_checks")}
+    return possession(rows, outcome.events, World(outcome.scenario)) | checks
+
+
+def _journal(counters: Mapping[tuple[str, str], int]) -> dict[str, Any]:
+    """What peers wrote down, what those who came back found, and what the disks lost."""
+    return {
+        "records": _total(counters, "journal_records"),
+        "batches": _total(counters, "journal_batches"),
+        "bytes": _total(counters, "journal_bytes"),
+        "streams": _labels(counters, "journal_streams"),
+        "records_recovered": _total(counters, "journal_records_recovered"),
+        "torn": _total(counters, "journal_torn"),
+        "torn_bytes": _total(counters, "journal_torn_bytes"),
+        "disks_failed": _labels(counters, "disks_failed"),
+    }
 
 
 def _total(counters: Mapping[tuple[str, str], int], name: str) -> int:

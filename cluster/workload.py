@@ -6,20 +6,20 @@ counted as wrong, not as found. What has not been answered when the peer goes do
 ``operations.outcomes`` sees that from the plan.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Self
 
 import msgspec
 
 from actors.actor import Actor, handles
 from actors.context import Context, Span
-from actors.setup import PeerSetup
 from cluster.operations import Content, Operation, Outcome, Plan, during, record_name
 from cluster.planning import plan_nothing, plan_puts_and_gets
 from cluster.registry import WORKLOADS
 from cluster.scenario import Scenario
 from cluster.world import World
 from protocols.errors import LocalError
+from protocols.identity import Revocation
 from protocols.kademlia.messages import Get, GetDone, Put, PutDone
 from protocols.messages import Message
 
@@ -30,6 +30,9 @@ __all__ = ["Content", "Operation", "Plan", "Workload", "WorkloadKind", "during"]
 
 STATE_VERSION: Final = 1
 
+Revocations = Mapping[bytes, tuple[Revocation, ...]]
+"""By user; known to everybody from the start."""
+
 
 class WorkloadKind(NamedTuple):
     """What is registered as a kind of workload."""
@@ -37,6 +40,9 @@ class WorkloadKind(NamedTuple):
     plan: Callable[[Scenario, World], Plan]
     actor: type[Actor]
     """Added to every peer that has operations; its setup says which."""
+    users: Callable[[Scenario, World], Revocations] | None = None
+    """For a workload in which peers have users: what these have revoked. Then every peer has its certificate, and the
+    actor whether it has operations or not, since others turn to it."""
 
 
 class Due(Message, frozen=True, tag="workload.due"):
@@ -112,17 +118,19 @@ class Workload(Actor):
     def _ask(self, operation: Operation, ctx: Context) -> None:
         span = ctx.root_span(operation.kind)
         self._asked[operation.number] = _Asked(operation, ctx.now, span)
-        request: Message
+        with ctx.traced(span.trace):
+            ctx.send(*self._request(operation))
+
+    def _request(self, operation: Operation) -> tuple[str, Message]:
+        """Which service is asked, and for what."""
         if operation.kind == "put":
             content = self._content
             value = content.value(operation.record)
-            request = Put(self.service, operation.number, record_name(operation.record), value, content.ttl_s)
-        else:
-            request = Get(self.service, operation.number, operation.key)
-        with ctx.traced(span.trace):
-            ctx.send("dht", request)
+            name = record_name(operation.record)
+            return "dht", Put(self.service, operation.number, name, value, content.ttl_s)
+        return "dht", Get(self.service, operation.number, operation.key)
 
-    def _end(self, asked: _Asked, outcome: Outcome, hops: int, rpcs: int, ctx: Context) -> None:
+    def _end(self, asked: _Asked, outcome: Outcome, hops: int, rpcs: int, ctx: Context, reason: str = "") -> None:
         operation = asked.operation
         del self._asked[operation.number]
         ctx.event(
@@ -133,6 +141,7 @@ class Workload(Actor):
             outcome=outcome,
             hops=hops,
             rpcs=rpcs,
+            **({"reason": reason} if reason else {}),
         )
         ctx.count(f"{operation.kind}s", 1, outcome)
         if outcome == "ok":
@@ -155,7 +164,7 @@ class Workload(Actor):
         return msgspec.msgpack.encode(_State(STATE_VERSION, self._peer, self._content, self._waiting, asked))
 
     @classmethod
-    def from_bytes(cls, data: bytes, setup: PeerSetup) -> "Workload":
+    def from_bytes(cls, data: bytes, setup: "SimulatedSetup") -> Self:
         try:
             state = msgspec.msgpack.decode(data, type=_State)
         except msgspec.MsgspecError as error:

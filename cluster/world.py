@@ -23,10 +23,11 @@ from cluster.regions import Geography
 from cluster.registry import NETWORKS
 from cluster.sampling import log_normal
 from cluster.scenario import Scenario
-from cluster.sections import NS_PER_S, exact, nanoseconds
+from cluster.sections import NS_PER_S, SECONDS_MAX, exact, nanoseconds
 from protocols.contact import node_id
-from protocols.crypto import ed25519_public
-from protocols.identity import IDENTITY_ENTROPY_SIZE
+from protocols.crypto import ED25519_SEED_SIZE, ed25519_public
+from protocols.identity import ALL_PURPOSES, IDENTITY_ENTROPY_SIZE, DeviceCertificate, DeviceRequest, SigningKey
+from protocols.journal import ROOT_SIZE
 
 WINDOW_COST_NS: Final = 150_000
 """What a window costs beside its events: the batches of each shard, sent and collected once."""
@@ -34,6 +35,9 @@ WINDOW_COST_NS: Final = 150_000
 WORK_PER_PEER_SECOND_NS: Final = 100_000
 """What a peer keeps a core busy with in a virtual second, joining and lookups included: a few packets, each
 an AEAD and some dictionaries. A measured mean; only the choice of a cut rests on it."""
+
+DEVICES_PER_USER: Final = 2
+"""A telephone and a laptop: peers 2k and 2k + 1."""
 
 _TRAITS: Final = Struct("<QQ")
 
@@ -118,6 +122,21 @@ class World:
     def identity_seed(self, peer: int) -> bytes:
         """The entropy of which ``DeviceIdentity.generate`` makes this peer's keys."""
         return Stream(derive_key(self.scenario.seed, "identity", peer)).entropy(IDENTITY_ENTROPY_SIZE)
+
+    def user(self, peer: int) -> SigningKey:
+        """The key of the user whose device ``peer`` is. It is in no peer: a real one is offline."""
+        seed = derive_key(self.scenario.seed, "user", peer // DEVICES_PER_USER)
+        return SigningKey(Stream(seed).entropy(ED25519_SEED_SIZE))
+
+    def certificate(self, peer: int, device: SigningKey) -> DeviceCertificate:
+        """What the user of ``peer`` says of its device, for as long as any run takes."""
+        user = self.user(peer)
+        request = DeviceRequest.sign(device, user.public, ALL_PURPOSES)
+        return DeviceCertificate.issue(user, request, 0, 0, nanoseconds(SECONDS_MAX))
+
+    def journal_key(self, peer: int) -> bytes:
+        """What seals the journal of ``peer``. A real one comes out of the keystore."""
+        return Stream(derive_key(self.scenario.seed, "journal", peer)).entropy(ROOT_SIZE)
 
     def device(self, peer: int) -> bytes:
         """The public key that is the peer's name, made without the rest of its identity (20 µs, then kept)."""

@@ -64,3 +64,16 @@ def test_shards_do_not_show_in_the_digest_of_demo(shards: int, charge: str) -> N
 @pytest.mark.usefixtures("two_nodes")
 def test_two_nodes_do_not_show_in_the_digest_of_demo(charge: str) -> None:
     compare(demo(shards=2, charge=charge))
+
+
+@pytest.mark.usefixtures("one_node")
+def test_disks_have_one_digest_wherever_they_are_and_make_up_for_crashes() -> None:
+    scenario = load("crashes")
+    alone, together = simulate(scenario, inline=True), simulate(scenario.with_overrides({"shards": 2}))
+    assert together.digest == alone.digest
+    assert together.counters() == alone.counters()
+    assert alone.counters()["journal_torn", ""] > 0
+    table = scenario.to_table()
+    del table["disk"]
+    forgetful = simulate(Scenario.from_table(table), inline=True)
+    assert alone.counters()["gets", "ok"] > 1.1 * forgetful.counters()["gets", "ok"]

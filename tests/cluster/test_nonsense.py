@@ -2,6 +2,7 @@
 
 from typing import Final
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from cluster.nonsense import (
     Nonsense,
     bad_body,
     forged_init,
+    forged_proof,
     forged_record,
     mangle,
     mangled_frame,
@@ -22,6 +24,9 @@ from cluster.nonsense import (
     request,
     unasked,
 )
+from protocols.identity.messages import REQUESTS as IDENTITY_REQUESTS
+from protocols.identity.messages import Proof
+from protocols.identity.possession import Challenger, PossessionError
 from protocols.kademlia.messages import REQUESTS, Ping, Store
 from protocols.kademlia.records import RecordError
 from protocols.messages import DATAGRAM_SIZE_MAX, CodecError, encode, peek_tag
@@ -45,7 +50,7 @@ def samples(sort: Nonsense) -> list[bytes]:
 def rpc() -> Rpc:
     """A machine with a session, on which it has asked nothing."""
     machine = Rpc(RpcConfig(), ("kad",))
-    machine.session_up(1, DEVICE, 7, 0)
+    machine.session_up(1, DEVICE, 7, bytes(32), 0)
     return machine
 
 
@@ -108,7 +113,7 @@ def test_bad_bodies_are_no_requests() -> None:
         question = FRAMES.decode(frame)
         assert isinstance(question, Request)
         try:
-            REQUESTS.decode(question.body)
+            (IDENTITY_REQUESTS if b"id." in question.body[:5] else REQUESTS).decode(question.body)
         except CodecError as error:
             return error.reason
         return "good"  # a bit of the key is wrong: nobody can tell
@@ -126,6 +131,20 @@ def test_forged_records_are_well_formed_and_not_signed() -> None:
         assert isinstance(store, Store)
         with pytest.raises(RecordError):
             store.record.verify()
+
+
+def test_forged_proofs_are_well_formed_and_prove_nothing() -> None:
+    issuer = bytes(32)
+    for frame in samples(forged_proof):
+        question = FRAMES.decode(frame)
+        assert isinstance(question, Request)
+        proof = IDENTITY_REQUESTS.decode(question.body)
+        assert isinstance(proof, Proof)
+        with pytest.raises(PossessionError, match="wrong_issuer"):
+            Challenger(issuer).check(proof, device=proof.challenge.device, binding=proof.challenge.binding, now=2**61)
+        to_us = msgspec.structs.replace(proof, challenge=msgspec.structs.replace(proof.challenge, issuer=issuer))
+        with pytest.raises(PossessionError, match="expired"):
+            Challenger(issuer).check(to_us, device=proof.challenge.device, binding=proof.challenge.binding, now=2**61)
 
 
 def test_a_good_request_is_good() -> None:

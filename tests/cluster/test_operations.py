@@ -86,6 +86,15 @@ def test_event_becomes_a_row_and_others_are_passed_over() -> None:
     assert rows == [Row(2, "get", 9, 7, KEY, 5, "ok", 3, 4)]
 
 
+def test_refused_proof_becomes_a_row_with_its_reason() -> None:
+    proof = event(7, "refused", 9)._replace(name="proof")
+    refused = proof._replace(fields={**proof.fields, "reason": "timeout"})
+    thought = EventRow(8, 2, "workload", "proven", {"device": KEY.hex()})
+    rows = outcomes({}, [thought, refused], always_up(), 100)
+    assert rows == [Row(2, "proof", 9, 7, KEY, 5, "refused", 3, 4, "timeout")]
+    assert summary(rows, "proof")["outcomes"] == {"refused": 1}
+
+
 def test_operation_without_event_is_interrupted_only_if_peer_or_run_went_down() -> None:
     world = always_up()
     world._schedules[3] = ((0, 15), (16, None))

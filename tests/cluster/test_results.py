@@ -2,10 +2,12 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import cluster
 from actors.host import EventRow
 from cluster import results
+from cluster.console import results_table
 from cluster.results import create, events_frame, load, write
 from cluster.simulation import simulate
 from protocols.errors import LocalError
@@ -73,6 +75,49 @@ def test_summary_has_the_figures_that_were_promised() -> None:
     assert set(summary["lookups"]["latency_ms"]) >= {"p50", "p90", "p99"}
     assert summary["lookups"]["hops_theory"] == 1.0
     assert (summary["peers"], summary["seed"], summary["virtual_s"]) == (12, 7, 60.0)
+
+
+def test_summary_says_what_the_disks_did_where_there_are_any() -> None:
+    assert write(tiny_outcome(), None).summary["journal"] is None
+    summary = write(tiny_outcome(disk__kind="simulated"), None).summary
+    journal = summary["journal"]
+    assert journal["records"] == summary["counters"]["journal_records"] > 0
+    assert journal["streams"] == {"new": 12}
+    assert (journal["records_recovered"], journal["torn"], journal["disks_failed"]) == (0, 0, {})
+    console = Console(width=200)
+    with console.capture() as shown:
+        console.print(results_table(summary))
+    assert f"{journal['records']} records" in shown.get()
+
+
+def test_summary_says_who_was_convinced_of_what() -> None:
+    assert write(tiny_outcome(), None).summary["possession"] is None
+    options = {"proofs": 20, "timeout_s": 10.0}
+    scenario = tiny().with_overrides(
+        {
+            "workload": {"kind": "possession", "min_uptime_s": 5, "options": options},
+            "adversaries": [{"kind": "impostor", "count": 2}],
+        }
+    )
+    run = write(simulate(scenario, inline=True), None)
+    figures = run.summary["possession"]
+    operations = run.operations()
+    assert set(operations["kind"]) == {"proof"}
+    assert set(operations["reason"]) >= {""}
+    assert figures["proofs"]["count"] + sum(figures["to_liars"].values()) == len(operations) == 20
+    assert (figures["false_accepts"], figures["honest_blamed"]) == (0, {})
+    assert (
+        figures["convinced"]
+        == figures["checks"]["accepted"]
+        == sum(figures["standing"].values())
+        >= figures["proofs"]["outcomes"]["ok"]
+        > 0
+    )
+    console = Console(width=200)
+    with console.capture() as shown:
+        console.print(results_table(run.summary))
+    for line in ("proofs", "  latency", "  to liars", "convinced", "  or not", "honest blamed"):
+        assert f"\n{line} " in shown.get()
 
 
 def test_summary_agrees_with_the_tables() -> None:

@@ -12,7 +12,7 @@ from cluster.registry import PluginError
 from cluster.scenario import Scenario, load, parse_value, shipped
 from cluster.sections import NS_PER_S, nanoseconds
 
-SHIPPED = ("big", "churn", "cold-start", "demo", "inside", "partition")
+SHIPPED = ("big", "churn", "cold-start", "crashes", "demo", "identities", "inside", "partition")
 CUT = {"from_s": 100, "until_s": 200, "regions": ["europe"]}
 
 
@@ -101,6 +101,16 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"churn.model": "none", "churn.mean_downtime_s": 9}, "churn.mean_downtime_s", "has no meaning"),
     ({"churn.shape": 0.5}, "churn.shape", "has no meaning with churn.model = 'kad'"),
     ({"churn.model": "weibull", "churn.shape": 0.5}, "churn.mean_session_s", "is missing"),
+    ({"disk.kind": "simulatde"}, "disk.kind", "did you mean 'simulated'"),
+    ({"disk.torn": 0.5}, "disk.torn", "has no meaning with disk.kind = 'none'"),
+    ({"disk.sync_ms": 5.5}, "disk.sync_ms", "has no meaning with disk.kind = 'none'"),
+    ({"disk.kind": "simulated", "disk.sync_ms": -1}, "disk.sync_ms", "expected float >= 0"),
+    ({"disk.kind": "simulated", "disk.torn": 1.5}, "disk.torn", "expected float <= 1"),
+    ({"disk.kind": "simulated", "disk.size_mb": 0}, "disk.size_mb", "expected int >= 1"),
+    ({"disk.kind": "simulated", "disk.sync_ms": 0, "disk.torn": 0.5}, "disk.torn", "no batch is ever being written"),
+    ({"disk.kind": "simulated", "time": "real"}, "disk.kind", "needs time = 'virtual'"),
+    ({"disk.kind": "sqlite"}, "disk.kind", "needs time = 'real'"),
+    ({"disk.kind": "sqlite", "time": "real", "disk.size_mb": 1}, "disk.size_mb", "has no meaning"),
     ({"workload.kind": "none"}, "workload.puts", "has no meaning"),
     ({"workload.puts": 0}, "workload.puts", "nothing to get"),
     ({"workload.gets_per_peer": 1}, "workload.gets_per_peer", "cannot both"),
@@ -113,6 +123,10 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"kademlia.kk": 50}, "kademlia.kk", "kademlia.k"),
     ({"sessions.sessions_max": 0}, "sessions", "sessions_max"),
     ({'admission.costs."kad.stor"': 5}, "admission.costs.kad.stor", "kad.store"),
+    ({'admission.costs."id.proff"': 5}, "admission.costs.id.proff", "did you mean 'id.proof'"),
+    ({"workload": {"kind": "possession"}}, "workload.options.proofs", "is missing"),
+    ({"workload": {"kind": "possession", "options": {"proofs": 0}}}, "workload.options.proofs", "expected int >= 1"),
+    ({"workload": {"kind": "possession", "options": {"proofs": 9}, "gets": 9}}, "workload.gets", "has no meaning"),
     ({"network.partitions.0.from_s": 1}, "network.partitions.0.from_s", "0 entries"),
     ({"no path": 1}, "", "is no path"),
 ]
@@ -133,10 +147,16 @@ def test_missing_option_is_named() -> None:
 
 def test_overrides_reach_into_tables_arrays_and_quoted_keys() -> None:
     partition = load("partition").with_overrides(
-        {"network.partitions.0.until_s": 500, "seed": 7, 'admission.costs."kad.store"': 5}
+        {
+            "network.partitions.0.until_s": 500,
+            "seed": 7,
+            'admission.costs."kad.store"': 5,
+            'admission.costs."id.request"': 2,
+            'admission.costs."study.thing"': 3,
+        }
     )
     assert partition.network.partitions[0].until_s == 500
-    assert (partition.seed, partition.admission.costs) == (7, {"kad.store": 5})
+    assert (partition.seed, partition.admission.costs) == (7, {"kad.store": 5, "id.request": 2, "study.thing": 3})
 
 
 def test_churn_can_be_turned_off_without_other_changes() -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 import ray
@@ -21,6 +22,12 @@ from cluster.scenario import Scenario
 from cluster.simulation import Outcome, Progress, overall_digest, simulate
 from cluster.world import World
 from protocols.errors import LocalError
+from protocols.journal.messages import Recovered
+from protocols.kademlia.kept import Change
+from protocols.kademlia.messages import REQUESTS, RESPONSES, PutDone, Store, Stored
+from protocols.kademlia.records import Record
+from protocols.messages import Message
+from protocols.rpc.calls import Incoming, Respond
 from tests.cluster.runs import (
     alive,
     check_interrupted,
@@ -42,10 +49,34 @@ def one_node() -> Iterator[None]:
     ray.shutdown()
 
 
+DISKS: Final = {
+    "churn__model": "exponential",
+    "churn__mean_session_s": 30,
+    "churn__mean_downtime_s": 10,
+    "disk__kind": "simulated",
+    "disk__sync_ms": 400,
+    "disk__torn": 1,
+    "disk__sync_failure": 0.02,
+}
+"""Options under which disks do everything that they can do."""
+
+PROOFS: Final[dict[str, Any]] = {
+    "workload": {"kind": "possession", "min_uptime_s": 10, "options": {"proofs": 120, "revoked": 0.1}},
+    "adversaries": [{"kind": "impostor", "count": 1, "options": {"rate_per_s": 10}}],
+}
+"""Options under which devices prove their keys, and one proves others'."""
+
+
 @cache
 def reference(charge: str) -> Outcome:
     """The run that all others are compared with."""
     return inline(charge=charge)
+
+
+@cache
+def with_disks(charge: str) -> Outcome:
+    """The same of peers with disks."""
+    return inline(charge=charge, **DISKS)
 
 
 # -- one digest ---------------------------------------------------------------------------------------------
@@ -71,6 +102,33 @@ def test_shards_do_not_show_in_the_digest(shards: int, charge: str) -> None:
     assert outcome.digest == reference(charge).digest
     assert outcome.handled == reference(charge).handled
     assert outcome.counters() == reference(charge).counters()
+
+
+def test_peers_with_disks_find_again_what_was_durable() -> None:
+    counters = with_disks("free").counters()
+    assert counters["journal_records", ""] > 100
+    assert counters["journal_records_recovered", ""] > 100
+    assert counters["journal_torn", ""] > 0
+    assert counters["disks_failed", "io"] > 0
+    assert ("security_events", "bad_signature") not in counters
+    assert not any(name.startswith(("journal", "disk")) for name, _ in reference("free").counters())
+
+
+@pytest.mark.parametrize("charge", ["free", "laptop"])
+@pytest.mark.usefixtures("one_node")
+def test_where_a_disk_is_does_not_show(charge: str) -> None:
+    alone, together = with_disks(charge), on_ray(2, charge=charge, **DISKS)
+    assert together.digest == alone.digest
+    assert together.counters() == alone.counters()
+
+
+@pytest.mark.usefixtures("one_node")
+def test_who_proves_what_to_whom_is_the_same_on_two_shards() -> None:
+    alone, together = inline(charge="laptop", **PROOFS), on_ray(2, charge="laptop", **PROOFS)
+    assert together.digest == alone.digest
+    assert together.counters() == alone.counters()
+    assert alone.counters()["proofs", "ok"] > 100
+    assert alone.counters()["security_events", "replayed"] > 0
 
 
 def test_charging_seed_and_every_option_show_in_the_digest() -> None:
@@ -113,6 +171,49 @@ def test_where_stretches_end_decides_nothing(monkeypatch: pytest.MonkeyPatch) ->
     assert outcome.digest == reference("free").digest
 
 
+class Acknowledged:
+    """An observer that holds peers to what they said: whoever was told that a record is stored, or published, is right
+    about it whatever crashed since."""
+
+    def __init__(self) -> None:
+        self.checked = 0
+        self._asked: dict[tuple[int, int], Record] = {}
+        self._promised: dict[int, dict[bytes, int]] = {}
+
+    def __call__(self, time: int, peer: int, service: str, source: int, sequence: int, message: Message) -> None:
+        promised = self._promised.setdefault(peer, {})
+        match message:
+            case Incoming(call=call, kind="kad.store", body=body) if service == "dht":
+                store = REQUESTS.decode(body)
+                assert isinstance(store, Store)
+                self._asked[peer, call] = store.record
+            case Respond(call=call, body=body) if RESPONSES.decode(body) == Stored("stored"):
+                record = self._asked.pop((peer, call))
+                promised[record.key] = max(record.sequence, promised.get(record.key, 0))
+            case PutDone(key=key):
+                promised[key] = max(0, promised.get(key, 0))
+            case Recovered(snapshot=None, records=records):
+                found: dict[bytes, int] = {}
+                for each in records:
+                    record = Change(each.kind, each.payload).held().record
+                    found[record.key] = max(record.sequence, found.get(record.key, 0))
+                for key, least in promised.items():
+                    assert found.get(key, -1) >= least
+                    self.checked += 1
+            case _:
+                pass
+
+
+def test_nothing_that_was_acknowledged_is_lost_whatever_crashes() -> None:
+    scenario = small(charge="laptop", **DISKS)
+    world = World(scenario)
+    [host] = hosts(scenario, [0] * scenario.peers)
+    Population(world, {}).schedule(host, range(scenario.peers))
+    host.observer = acknowledged = Acknowledged()
+    host.run(scenario.duration_ns)
+    assert acknowledged.checked > 100
+
+
 # -- the check itself ---------------------------------------------------------------------------------------
 
 PROGRAM = """
@@ -146,11 +247,13 @@ def hosts(scenario: Scenario, homes: list[int]) -> list[Host]:
     made = []
     for number in range(max(homes) + 1):
         plan = WORKLOADS.find(scenario.workload.kind).make.plan(scenario, world)
+        population = Population(world, plan)
         made.append(
             Host(
-                Population(world, plan).build,
+                population.build,
                 seed=scenario.seed,
                 network=Network(scenario, scenario.seed, world),
+                disks=population.disks,
                 costs=TABLES[scenario.charge],
                 number=number,
                 route=lambda peer, _: homes[peer] if 0 <= peer < len(homes) else -1,
@@ -159,9 +262,17 @@ def hosts(scenario: Scenario, homes: list[int]) -> list[Host]:
     return made
 
 
-@pytest.mark.parametrize("charge", ["free", "laptop"])
-def test_hosts_restored_at_every_window_lead_to_the_same_digest(charge: str) -> None:
-    scenario = small(peers=10, duration_s=75, charge=charge, churn__model="exponential", churn__mean_session_s=60)
+@pytest.mark.parametrize(
+    ("charge", "options"),
+    [
+        ("free", {"churn__model": "exponential", "churn__mean_session_s": 60}),
+        ("laptop", {"churn__model": "exponential", "churn__mean_session_s": 60}),
+        ("laptop", DISKS),
+        ("laptop", PROOFS | {"churn__model": "exponential", "churn__mean_session_s": 60}),
+    ],
+)
+def test_hosts_restored_at_every_window_lead_to_the_same_digest(charge: str, options: dict[str, Any]) -> None:
+    scenario = small(peers=10, duration_s=75, charge=charge, **options)
     whole = simulate(scenario, inline=True)
     world = World(scenario)
     homes = world.assign(2)

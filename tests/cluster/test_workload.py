@@ -71,7 +71,7 @@ def run(
 
 
 def record(value: bytes) -> Record:
-    return Record.sign(IDENTITY.device_seed, IDENTITY.device_public, record_name(0), 1, value, 600)
+    return Record.sign(IDENTITY.signing, record_name(0), 1, value, 600)
 
 
 def found(token: int, value: bytes | None = None, local: bool = False) -> GetDone:

@@ -18,7 +18,7 @@ def world(peers: int = 200, **options: Any) -> World:
 
 
 def facts(of: World, peer: int) -> tuple[Any, ...]:
-    return (of.region(peer), of.access_delay(peer), of.identity_seed(peer), of.schedule(peer))
+    return (of.region(peer), of.access_delay(peer), of.identity_seed(peer), of.journal_key(peer), of.schedule(peer))
 
 
 def test_a_peer_is_the_same_in_worlds_of_any_size_and_another_under_another_seed() -> None:
@@ -33,6 +33,20 @@ def test_device_is_that_of_the_whole_identity() -> None:
     assert here.device(7) == identity.device_public
     assert here.node_id(7) == node_id(identity.device_public)
     assert len({here.device(peer) for peer in range(200)}) == 200
+
+
+def test_two_devices_have_one_user_who_says_so() -> None:
+    here = world()
+    devices = [DeviceIdentity.generate(here.identity_seed(peer), here.network_id).signing for peer in range(4)]
+    certificates = [here.certificate(peer, device) for peer, device in enumerate(devices)]
+    for certificate, device in zip(certificates, devices, strict=True):
+        certificate.verify()
+        assert certificate.device == device.public
+    users = [certificate.user for certificate in certificates]
+    assert users[0] == users[1] == here.user(1).public
+    assert users[2] == users[3] != users[0]
+    assert users[0] != world(seed=2).user(0).public
+    assert certificates[3] == world(300).certificate(3, devices[3])
 
 
 def test_regions_have_their_weights() -> None:
