@@ -32,7 +32,7 @@ from actors.context import Context
 from actors.setup import PeerSetup
 from protocols.crypto import Secret
 from protocols.errors import LocalError
-from protocols.journal import Batch, Journal, JournalKeys, Recovery, Store, StoreError, Stream, Table
+from protocols.journal import Batch, FullError, Journal, JournalKeys, Recovery, Store, StoreError, Stream, Table
 from protocols.journal.messages import (
     Append,
     Close,
@@ -45,7 +45,6 @@ from protocols.journal.messages import (
     Settle,
     Snapshot,
 )
-from protocols.journal.stream import FullError
 from protocols.messages import Message
 
 STATE_VERSION: Final = 2

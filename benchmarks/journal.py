@@ -25,17 +25,18 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
 from typing import Any, ClassVar, Final, Self
 
 from actors.actor import Actor, handles
 from actors.context import Context
 from actors.host import Host
 from actors.journal import JournalActor
+from actors.setup import PeerSetup
 from actors.storage.sqlite_store import LOG_PAGES_MAX, PAGE_SIZE, SqliteStore
 from benchmarks.rows import OURS, Row, interleaved, main, rounded, row
 from cluster.memory import proportional_set_size
 from protocols.crypto import SHA256, XCHACHA_NONCE_SIZE, Secret, xchacha20_poly1305_seal
+from protocols.identity import DeviceIdentity
 from protocols.journal import Entry, Journal, JournalKeys, Stream
 from protocols.journal.messages import Append, Durable, OpenStream, Recovered
 
@@ -44,6 +45,7 @@ GROUP: Final = 64
 KIND: Final = "dht.stored"
 NAME: Final = b"dht"
 ROOT: Final = bytes(32)
+IDENTITY: Final = DeviceIdentity.generate(bytes(64), b"benchmark")
 ROUNDS: Final = 7
 GROUPS_A_ROUND: Final = 400
 BATCHES_A_ROUND: Final = 300
@@ -108,6 +110,9 @@ def unsynced(folder: Path, quick: bool) -> Iterator[Row]:
 class Core:
     """64 writers in a loop: each tells its record, one flush and one write, all are told."""
 
+    commits: ClassVar[int] = 1
+    """Of one ``batch``."""
+
     def __init__(self, folder: Path, *, synced: bool) -> None:
         self._journal, self._stream, self._store = opened(folder, synced=synced)
         self._entry = Entry(KIND, os.urandom(SIZE))
@@ -168,19 +173,23 @@ class Follower(Writer):
 class Actors:
     """The same as actors of one peer in a host."""
 
+    commits: ClassVar[int] = 2
+
     def __init__(self, folder: Path, *, synced: bool) -> None:
         self._store = SqliteStore(folder / "journal.db", synced=synced)
         Writer.waits.clear()
         followers = [type(f"Follower{n}", (Follower,), {"service": f"writer{n}"}) for n in range(1, GROUP)]
-        setup = SimpleNamespace(store=lambda: self._store, journal_key=ROOT)
+        setup = PeerSetup(IDENTITY, 0, store=lambda: self._store, journal_key=ROOT)
         self._host = Host(lambda peer, incarnation: (setup, (JournalActor, Writer, *followers)), real_time=True)
         self._host.schedule(0, time.perf_counter_ns())
 
     def batch(self) -> list[int]:
+        """What was told before it begins has waited for whatever came in between, so it does not count."""
         waits = Writer.waits
-        while len(waits) < GROUP:
+        while len(waits) < 2 * GROUP:
+            assert self._host.running or not self._host.handled, self._host.events
             self._host.run(time.perf_counter_ns())
-        taken = waits[:]
+        taken = waits[GROUP:]
         waits.clear()
         return taken
 
@@ -190,6 +199,8 @@ class Actors:
 
 class Plain:
     """A transaction and a sync for each of 64 records that are told at once."""
+
+    commits: ClassVar[int] = GROUP
 
     def __init__(self, folder: Path, *, synced: bool) -> None:
         self._connection = plain(folder / "plain.db", "full" if synced else "off")
@@ -237,7 +248,7 @@ def synced(folder: Path, quick: bool) -> Iterator[Row]:
         other.mkdir()
         batches = 3 if quick else BATCHES_A_ROUND // (30 if make is Plain else 1)
         writers, unsynced = make(place, synced=True), make(other, synced=False)
-        fsync = Fsync(place, settled(place, writers, 20) // (GROUP if make is Plain else 1))
+        fsync = Fsync(place, settled(place, writers, 20))
         rounds: list[tuple[list[int], list[int]]] = []
         without: list[int] = []
         for _ in range(1 if quick else ROUNDS):
@@ -274,7 +285,7 @@ def settled(folder: Path, writers: Core | Actors | Plain, batches: int) -> int:
     """Go on until the log is as long as it gets, and is written over: new blocks make a sync slower, at first.
 
     Returns:
-        bytes that a batch adds to the log.
+        bytes that a commit adds to the log.
     """
     before = each = 0
     while True:
@@ -283,7 +294,7 @@ def settled(folder: Path, writers: Core | Actors | Plain, batches: int) -> int:
         size = sum(each.stat().st_size for each in folder.glob("*-wal"))
         if size == before:
             return each
-        each, before = each or size // batches, size
+        each, before = each or size // (batches * writers.commits), size
 
 
 def percentile(values: Sequence[int], share: int) -> int:

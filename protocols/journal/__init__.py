@@ -23,7 +23,7 @@ from protocols.journal.keys import ROOT_SIZE, Entropy, JournalKeys
 from protocols.journal.messages import Entry, Record
 from protocols.journal.recovery import Recovery
 from protocols.journal.store import Batch, Removal, Row, Store, StoreError, Table
-from protocols.journal.stream import Stream
+from protocols.journal.stream import FullError, Stream
 
 __all__ = [
     "ROOT_SIZE",
@@ -31,6 +31,7 @@ __all__ = [
     "Counters",
     "Entropy",
     "Entry",
+    "FullError",
     "Head",
     "Journal",
     "JournalError",

@@ -19,7 +19,7 @@ from actors.host import Host
 from actors.journal import JournalActor
 from actors.journaled_group import JournaledGroup
 from cluster.disk import DiskModel, Disks, SimulatedDisk
-from protocols.journal import outbox
+from protocols.journal import Head, outbox
 from protocols.journal.messages import Durable, OpenStream, Recovered
 from protocols.journal.outbox import BusyError
 from protocols.messages import Codec, Message, Packet
@@ -87,6 +87,8 @@ class Setup(msgspec.Struct, frozen=True):
     store: Any
     outside: Any
     journal_key: bytes = bytes(32)
+    journal_anchors: dict[bytes, Head] = {}
+    imported: bool = False
 
 
 class Chatter(Actor):

@@ -3,7 +3,7 @@
 import pytest
 
 from protocols.errors import LocalError
-from protocols.journal import Entry, Journal, JournalError, StoreError, Table
+from protocols.journal import Entry, FullError, Journal, JournalError, StoreError, Table
 from protocols.journal.changes import Changes
 from protocols.journal.messages import KIND_SIZE_MAX, PAYLOAD_SIZE_MAX, STREAM_NAME_SIZE_MAX
 from protocols.journal.rows import ROW_OVERHEAD
@@ -315,12 +315,12 @@ def test_what_waits_is_bounded_and_so_is_what_is_told_at_once(monkeypatch: pytes
     peer = Peer()
     one, two = peer.stream(b"a"), peer.stream(b"b")
     for too_much in (entries(b"", b"", b"", b""), entries(bytes(limit))):
-        with pytest.raises(LocalError, match="too many"):
+        with pytest.raises(FullError, match="too many"):
             one.append(too_much, NOW)
     one.append(entries(b"", b""), NOW)
-    with pytest.raises(LocalError, match="wait for a flush"):
+    with pytest.raises(FullError, match="wait for a flush"):
         two.append(entries(b"", b""), NOW)
-    with pytest.raises(LocalError, match="wait for a flush"):
+    with pytest.raises(FullError, match="wait for a flush"):
         two.snapshot(bytes(RECORD_COST + 1))
     peer.flush()
     assert two.append(entries(b"", b"", b""), NOW) == 3
