@@ -70,13 +70,14 @@ CHECKPOINTS: Final[Codec[Checkpoint]] = Codec(Checkpoint, size_max=2**30)
 class GroupJournal:
     """Writes for one group, whose steps its owner takes; each call here is one step, or a part of it."""
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: Group, before: "GroupJournal | None" = None) -> None:
+        """``before``: whose streams these are until now, and whose last step this is."""
         self.group: Final = group
-        self.outbox: Outbox[Effect] = Outbox(EFFECTS)
+        self.outbox: Outbox[Effect] = Outbox(EFFECTS) if before is None else before.outbox
         self.mail: Final[dict[int, Mail]] = {}
         """What was not taken yet, by number."""
         self._mail_size = 0
-        self._numbered = 0
+        self._numbered: int = 0 if before is None else before._numbered
         self._appended = 0
         """Bytes in the group's stream since its last snapshot,"""
         self._stored = 0
@@ -84,6 +85,8 @@ class GroupJournal:
         self._reserved = 0
         """Reservations since the ledger's last snapshot."""
         self._forgotten = False
+        if before is not None:
+            before._forgotten = True
 
     # -- writing --------------------------------------------------------------------------------------
 
@@ -158,7 +161,7 @@ class GroupJournal:
 
     def _check_there(self) -> None:
         if self._forgotten:
-            raise LocalError("this group was forgotten; forgetting it is its last step")
+            raise LocalError("this group was forgotten, or another one has its streams: that was its last step")
 
     def _append(self, entries: Sequence[Entry]) -> None:
         self._check_there()

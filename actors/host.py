@@ -600,11 +600,12 @@ class Host:
         """A message from an actor of the same peer on another host. Hosts do not bring a peer up at one instant."""
         _, number, _, incarnation, service, trace, sender, data = parcel
         peer = self._peer(number)
-        if incarnation > peer.incarnation and len(self.early) < self.mailbox_size_max:
+        unshed = UNSHED in (service, sender)
+        if incarnation > peer.incarnation and (len(self.early) < self.mailbox_size_max or unshed):
             self.early.append(parcel)
         elif incarnation != peer.incarnation or service not in peer.contexts:
             self.count("messages_dropped", 1, "peer_down")
-        elif len(self.queue) >= self.mailbox_size_max and UNSHED not in (service, sender):
+        elif len(self.queue) >= self.mailbox_size_max and not unshed:
             self.count("mailbox_shed", 1, str(service))
         else:
             context = peer.contexts[str(service)]

@@ -52,6 +52,9 @@ STATE_VERSION: Final = 2
 SEALED: Final = (Table.ROLL, Table.KEY, Table.SNAPSHOT, Table.GROUP)
 """The tables whose rows cost an AEAD; all of them cost a MAC."""
 
+EMPTIED: Final = b""
+"""The state of a stream that was forgotten and has to stay. Whoever opens it finds none."""
+
 
 class Flush(Message, frozen=True, tag="journal.flush"):
     """The turn is over."""
@@ -255,22 +258,37 @@ class JournalActor(Actor):
     # -- inside -------------------------------------------------------------------------------------
 
     def _open_stream(self, name: bytes) -> Recovery:
-        self._streams[name], recovery = self._journal.open_stream(name, self._setup.journal_anchors.get(name))
-        return msgspec.structs.replace(recovery, clean=recovery.clean and not self._setup.imported)
+        if name in self._streams and name not in self._opened:  # it was emptied since
+            recovery = Recovery()
+        else:
+            self._streams[name], recovery = self._journal.open_stream(name, self._setup.journal_anchors.get(name))
+        snapshot = None if recovery.snapshot == EMPTIED else recovery.snapshot
+        clean = recovery.clean and not self._setup.imported
+        return msgspec.structs.replace(recovery, snapshot=snapshot, clean=clean)
 
     def _stream(self, name: bytes) -> Stream:
-        stream = self._streams.get(name)
-        if stream is None:
+        if name not in self._opened:
             raise LocalError(f"the stream {name!r} is not open")
-        return stream
+        return self._streams[name]
 
     def _forget(self, name: bytes) -> int:
         """Returns the number of its last record, as far as that is known."""
+        if name in self._journal.streams and name in self._setup.journal_anchors:
+            return self._empty(name)
         if name in self._journal.streams:
             self._journal.remove_stream(name)
         self._opened.pop(name, None)
         stream = self._streams.pop(name, None)
         return 0 if stream is None else stream.sequence
+
+    def _empty(self, name: bytes) -> int:
+        """What it holds is destroyed, and it goes on from there: the keystore would miss it, now or made anew."""
+        if name not in self._streams:
+            self._open_stream(name)
+        self._opened.pop(name, None)
+        stream = self._streams[name]
+        stream.settle()
+        return stream.snapshot(EMPTIED, erase=True)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -296,9 +314,9 @@ class JournalActor(Actor):
         actor._open()
         for each in state.opened:
             actor._open_stream(each.name)
+            actor._opened[each.name] = each
             if each.settled:
                 actor._streams[each.name].settle()
-        actor._opened = {each.name: each for each in state.opened}
         actor._waiting, actor._under_way = state.waiting, state.under_way
         actor._armed, actor._closed = state.armed, state.closed
         return actor

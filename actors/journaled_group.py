@@ -55,6 +55,10 @@ from protocols.mls.staging import StagedCommit
 
 UNSEEN_MAX: Final = 64
 """Messages that we may have sent and nobody who answers has seen. They are skipped, which costs a receiver 0.1 ms."""
+LOST_MAX: Final = 16
+"""Messages that we may have sent since we were last confirmed, and that nobody has seen. What is skipped for them is
+counted from what we know, which is ahead of what others saw since then. So it adds up, and others can follow over 60
+such crashes in an epoch."""
 AHEAD_MAX: Final = GENERATION_SKIP_MAX - UNSEEN_MAX
 """How far ahead of our ledger others may say that we were. Whoever lies can waste so many keys of ours, and the right
 to commit in an epoch, but not lead us to where members who have seen less cannot follow."""
@@ -126,7 +130,14 @@ class JournaledGroup:
         """Whether anything new may be said."""
 
     @classmethod
-    def begin(cls, group: Group, joined: StagedCommit | None = None, message: bytes = b"") -> "JournaledGroup":
+    def begin(
+        cls,
+        group: Group,
+        joined: StagedCommit | None = None,
+        message: bytes = b"",
+        *,
+        before: "JournaledGroup | None" = None,
+    ) -> "JournaledGroup":
         """Take over a group that was just created or joined. ``Entered`` comes out when it is stored.
 
         What the group's stream held is destroyed: the place of who comes back with a fresh leaf. His ledger goes on:
@@ -135,8 +146,12 @@ class JournaledGroup:
         Args:
             joined: the commit that the group was joined by, if it has Welcomes: of a group that continues another.
             message: an external commit of ours, to be sent to the members.
+            before: the one that has these streams until now, if there is one, whose last step this is. What it waits
+                for arrives here, and is not taken for what this waits for; nor is its mail for mail of this one.
         """
-        made = cls(GroupJournal(group), confirmed=True)
+        if before is not None and before.group_id != group.group_id:
+            raise LocalError("the streams are those of another group")
+        made = cls(GroupJournal(group, None if before is None else before._journal), confirmed=True)
         effects: list[Effect] = [Entered(group.current.authenticator, False)]
         if message:
             effects.append(Post(made._journal.number(), message))
@@ -149,17 +164,13 @@ class JournaledGroup:
         group: Recovered,
         ledger: Recovered,
         *,
-        imported: bool = False,
         services: Services = Services(),  # noqa: B008  # immutable
         retention: Retention = Retention(),  # noqa: B008
     ) -> "JournaledGroup | None":
         """The group as it was when the last of its writes became durable; None if the first never did.
 
-        All mail that was not taken comes out again, and commits of ours that others may not have.
-
-        Args:
-            imported: the store was brought here from elsewhere, where the group may have gone on, or is an old copy.
-                To be said at every start until ``confirm``: the streams do not know.
+        All mail that was not taken comes out again, and commits of ours that others may not have. Whether anything is
+        in doubt is for the journal to say, which calls no stream clean while the keystore is one that was imported.
 
         Raises:
             StorageError: ``bad_state`` or ``bad_record``: another program wrote it, or in another order.
@@ -167,7 +178,7 @@ class JournaledGroup:
         journal = GroupJournal.recover(group, ledger, services, retention)
         if journal is None:
             return None
-        made = cls(journal, confirmed=group.clean and ledger.clean and not imported)
+        made = cls(journal, confirmed=group.clean and ledger.clean)
         made.resend()
         return made
 
@@ -242,7 +253,7 @@ class JournaledGroup:
 
         Raises:
             BusyError: too much waits for the journal, or to be taken.
-            MlsError: as ``Group.receive``.
+            MlsError: as ``Group.receive``. Of a message that came before, see ``acknowledge``.
         """
         journal = self._journal
         journal.check_room()
@@ -266,6 +277,16 @@ class JournaledGroup:
             effects.append(Taken(receipt))
         journal.write((received.record,), effects)
         return None if isinstance(content, ApplicationMessage) else msgspec.structs.replace(received, record=b"")
+
+    def acknowledge(self, receipt: bytes) -> None:
+        """A message came that cannot be opened, as its key was used: it was received before. That may not be durable
+        yet, so its receipt too comes out as ``Taken``, when it is.
+
+        Raises:
+            BusyError: as ``receive``.
+        """
+        self._journal.check_room()
+        self._journal.outbox.hold(Taken(receipt))
 
     def stage(self, commit: VerifiedCommit, *, now_ns: int) -> StagedCommit:
         """As ``Group.stage``; again writes nothing."""
@@ -339,7 +360,7 @@ class JournaledGroup:
         """Others have told how far they have seen us: go on beyond that.
 
         How many have to answer is the caller's to say. ``UNSEEN_MAX`` messages beyond what they know of are skipped
-        in each epoch; a commit that none of them has seen may be made twice.
+        in each epoch, and ``LOST_MAX`` beyond what we do; a commit that none of them has seen may be made twice.
 
         Raises:
             LocalError: so far ahead that others may not be able to follow. A fresh leaf helps.
@@ -355,7 +376,10 @@ class JournaledGroup:
                 raise LocalError(f"in epoch {self.epoch(name).number} others saw {claim} of us, and we know of {known}")
         reservations: list[bytes] = []
         for name, claim in claims.items():
-            handshake, application = (min(claim[ratchet] + UNSEEN_MAX, GENERATIONS) for ratchet in Ratchet)
+            known = [self._group.ledger.following(name, ratchet) for ratchet in Ratchet]
+            handshake, application = (
+                min(max(claim[ratchet] + UNSEEN_MAX, known[ratchet] + LOST_MAX), GENERATIONS) for ratchet in Ratchet
+            )
             reservations += self._group.note_sent(name, (handshake, application, claim[COMMIT]))
         self._journal.reserve(reservations)
         self._journal.trust()

@@ -4,13 +4,16 @@
 said: to this issuer, for this channel and key package, as a device of its user. An impostor proves honestly too, now
 and then, to have something to misuse; then it names, in the key package's place, the issuer that it means
 (``honest_claim``). Whatever else was accepted is a ``false_accept``: in another's name or to another's user, for
-another issuer, or twice. And no honest device is ever blamed for what an impostor did with its words.
+another issuer, or too often. An honest device proves again if the answer was lost, ``ATTEMPTS_MAX`` times in all; an
+impostor does not. And no honest device is ever blamed for what an impostor did with its words.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from actors.host import EventRow
+from actors.identity import ATTEMPTS_MAX
 from cluster.impostor import is_honest_claim
 from cluster.operations import Row, summary
 from cluster.possession import channel, key_package
@@ -54,19 +57,19 @@ def _judged(made: Iterable[Row], proven: Iterable[EventRow], world: World) -> li
         for row in made
     }
     users: dict[int, str] = {}
-    used: set[Claim] = set()
+    used: Counter[Claim] = Counter()
     verdicts = []
     for event in proven:
         fields: Mapping[str, Any] = event.fields
         claim = fields["device"], event.peer, fields["channel"], fields["key_package"]
         peer = issuers.get(fields["device"], -1)
-        good = claim in planned
+        good = claim in planned and used[claim] < ATTEMPTS_MAX
         if peer >= world.honest.stop:  # a liar may do it once, if it is what it says
             place, reference = map(bytes.fromhex, claim[2:])
-            good = claim not in used and is_honest_claim(place, reference, event.peer)
+            good = not used[claim] and is_honest_claim(place, reference, event.peer)
         if peer >= 0 and peer not in users:
             users[peer] = world.user(peer).public.hex()
-        used.add(claim)
+        used[claim] += 1
         verdicts.append(good and fields["user"] in ("", users.get(peer)))
     return verdicts
 

@@ -23,7 +23,7 @@ keystore = typer.Typer(help="Make, look at and change the file that a device's k
 File = Annotated[Path, typer.Argument(metavar="PATH", readable=False, help="The keystore.")]
 Fd = Annotated[
     int | None,
-    typer.Option("--passphrase-fd", metavar="N", min=0, max=FD_MAX, help="Read the passphrase there: a line."),
+    typer.Option("--passphrase-fd", metavar="N", min=0, max=FD_MAX, help="Read it from descriptor N: a line."),
 ]
 Secret = Annotated[
     Path | None,
@@ -31,10 +31,11 @@ Secret = Annotated[
 ]
 NewFd = Annotated[
     int | None,
-    typer.Option("--new-passphrase-fd", metavar="N", min=0, max=FD_MAX, help="Read the new passphrase there."),
+    typer.Option("--new-passphrase-fd", metavar="N", min=0, max=FD_MAX, help="Read the new one from descriptor N."),
 ]
 NewSecret = Annotated[
-    Path | None, typer.Option("--new-passphrase-file", metavar="F", readable=False, help="Read it from a file.")
+    Path | None,
+    typer.Option("--new-passphrase-file", metavar="F", readable=False, help="Read the new one from a file."),
 ]
 Kdf = Annotated[
     str | None, typer.Option(metavar="MIB,PASSES,LANES", help="What a guess costs; `calibrate` finds it out.")
@@ -162,8 +163,7 @@ def import_(
 ) -> None:
     """Make a keystore of an export.
 
-    The place that it was exported from may have gone on. So its devices send nothing that could repeat itself before
-    others have said how far they were.
+    Until others say how far its devices went where it came from, they send nothing that could repeat itself.
     """
     with errors(debug):
         import os
@@ -181,7 +181,7 @@ def import_(
         new = Source("--new-passphrase", new_passphrase_fd, new_passphrase_file)
         with new.passphrase(f"that {path} is to have", confirm=True) as secret:
             opening.create(path, content, secret, asked or header.parameters)
-        typer.echo(f"imported {exported} to {path}: user {user_id(content)}, {len(content.devices)} devices")
+        typer.echo(f"imported {exported} to {path}: user {user_id(content)}, devices: {len(content.devices)}")
 
 
 @keystore.command()
@@ -190,7 +190,7 @@ def verify(
 ) -> None:
     """Say whether it opens, and whether it is the last one that its journal knows, if it has one.
 
-    Nothing is changed, but that a save that was interrupted is settled.
+    It changes nothing, except that it settles a save that was interrupted.
     """
     with errors(debug):
         from cluster.keystore import opening
@@ -232,13 +232,13 @@ def add_device(
         from cluster.keystore import opening
         from cluster.keystore.facts import device_id
         from cluster.keystore.passphrase import Source
+        from protocols.identity.device import IDENTITY_ENTROPY_SIZE
         from protocols.identity.keystore import DeviceKeys
-        from protocols.identity.keystore.content import DEVICE_ENTROPY_SIZE
 
         name, purposes = _network(network), _purposes(purpose)
         with opening.opened(path, Source("--passphrase", passphrase_fd, passphrase_file)) as vault:
             now = time.time_ns()
-            keys = DeviceKeys.generate(os.urandom(DEVICE_ENTROPY_SIZE), name, now)
+            keys = DeviceKeys.generate(os.urandom(IDENTITY_ENTROPY_SIZE), name, now)
             content = vault.content.add_device(keys)
             certifies = content.user_seed is not None
             if certifies:

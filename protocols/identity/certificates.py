@@ -1,8 +1,8 @@
 """How a user and a device say that they belong together, and how the user ends it.
 
-A user is an Ed25519 key that signs nothing but this and can stay offline. A device is a key that was made on it and
-never leaves it: it asks (``DeviceRequest``, signed with the new key), and the user answers with a
-``DeviceCertificate``. To let the user's key make the device's was rejected: then two places have had it.
+A user is an Ed25519 key that signs little else and can stay offline. A device is a key that was made on it: it asks
+(``DeviceRequest``, signed with the new key), and the user answers with a ``DeviceCertificate``. To let the user's key
+make the device's was rejected: then two places have had it.
 
 The certificate keeps the device's signature too. With the user's alone, anybody could certify somebody else's device
 as their own, and what that device signs would be theirs (OpenPGP found this out, and has its subkeys sign back:
@@ -21,7 +21,7 @@ from msgspec import Meta
 
 from protocols.errors import LocalError
 from protocols.identity.errors import IdentityError
-from protocols.identity.signing import PUBLIC_KEY_SIZE, SIGNATURE_SIZE, Domain, SigningKey, sign, verify
+from protocols.identity.signing import PUBLIC_KEY_SIZE, SIGNATURE_SIZE, Domain, Signature, SigningKey, sign, verify
 from protocols.messages import Codec, Key32, Message, Uint64
 
 
@@ -40,7 +40,6 @@ class Purpose(StrEnum):
 
 ALL_PURPOSES: Final = tuple(sorted(Purpose))
 
-Signature = Annotated[bytes, Meta(min_length=SIGNATURE_SIZE, max_length=SIGNATURE_SIZE)]
 OldKey = Annotated[bytes, Meta(max_length=PUBLIC_KEY_SIZE)]
 Purposes = Annotated[tuple[Purpose, ...], Meta(min_length=1, max_length=len(Purpose))]
 

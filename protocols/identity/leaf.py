@@ -18,10 +18,10 @@ from typing import Annotated, Final, Self, TypeAlias
 from msgspec import Meta
 
 from protocols.errors import LocalError
-from protocols.identity.certificates import STATEMENT_SIZE_MAX, DeviceCertificate, Purpose, Signature
+from protocols.identity.certificates import STATEMENT_SIZE_MAX, DeviceCertificate, Purpose
 from protocols.identity.errors import IdentityError
 from protocols.identity.roster import Roster
-from protocols.identity.signing import Domain, SigningKey, sign, verify
+from protocols.identity.signing import Domain, Signature, SigningKey, sign, verify
 from protocols.messages import Codec, Message
 
 SIGNATURE_KEY_SIZE_MAX: Final = 133

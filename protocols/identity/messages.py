@@ -16,10 +16,11 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from protocols.identity.certificates import DeviceCertificate
-from protocols.identity.signing import SIGNATURE_SIZE
+from protocols.identity.signing import Signature
 from protocols.messages import Codec, Key32, Message, Uint64
 
 CHANNEL_SIZE_MAX: Final = 64
+"""A channel's id is a hash or a short name."""
 KEY_PACKAGE_SIZE_MAX: Final = 64
 """An MLS KeyPackageRef (RFC 9420 §5.2) is a hash: 64 bytes with SHA-512."""
 MESSAGE_SIZE_MAX: Final = 1024
@@ -27,7 +28,6 @@ MESSAGE_SIZE_MAX: Final = 1024
 
 Channel = Annotated[bytes, Meta(max_length=CHANNEL_SIZE_MAX)]
 KeyPackageRef = Annotated[bytes, Meta(max_length=KEY_PACKAGE_SIZE_MAX)]
-Signature = Annotated[bytes, Meta(min_length=SIGNATURE_SIZE, max_length=SIGNATURE_SIZE)]
 
 
 class ProofPurpose(StrEnum):

@@ -17,14 +17,11 @@ from msgspec import Meta
 
 from protocols.crypto import ED25519_SEED_SIZE, SHA256
 from protocols.errors import LocalError
-from protocols.identity.certificates import Signature
 from protocols.identity.errors import IdentityError
-from protocols.identity.signing import Domain, SigningKey, sign, verify
+from protocols.identity.messages import CHANNEL_SIZE_MAX
+from protocols.identity.signing import Domain, Signature, SigningKey, sign, verify
 from protocols.messages import Key32, Message
 from protocols.transcript import transcript
-
-CHANNEL_SIZE_MAX: Final = 64
-"""A channel's id is a hash or a short name."""
 
 _SALT: Final = b"SpacePanda pseudonym"
 _INFO: Final = "spacepanda/pseudonym-key/1"

@@ -12,7 +12,9 @@ make a second one out of it.
 """
 
 from enum import StrEnum
-from typing import Final, Self
+from typing import Annotated, Final, Self
+
+from msgspec import Meta
 
 from protocols.crypto import (
     ED25519_PUBLIC_SIZE,
@@ -27,6 +29,8 @@ from protocols.transcript import transcript
 
 PUBLIC_KEY_SIZE: Final = ED25519_PUBLIC_SIZE
 SIGNATURE_SIZE: Final = ED25519_SIGNATURE_SIZE
+
+Signature = Annotated[bytes, Meta(min_length=SIGNATURE_SIZE, max_length=SIGNATURE_SIZE)]
 
 
 class Domain(StrEnum):

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from protocols.identity.signing import SIGNATURE_SIZE, Domain, SigningKey, sign, verify
+from protocols.identity.signing import Domain, Signature, SigningKey, sign, verify
 from protocols.journal.errors import JournalError
 from protocols.journal.keys import TAG_SIZE, VERSION, EpochKeys, check_version
 from protocols.journal.store import STREAM_SIZE
@@ -99,7 +99,7 @@ class SignedHead(Message, frozen=True, gc=False, tag="journal.signed_head"):
 
     head: Head
     device: Key32
-    signature: Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_SIZE, max_length=SIGNATURE_SIZE)]
+    signature: Signature
 
     def verify(self) -> bool:
         """Whether ``device`` signed it."""

@@ -91,7 +91,7 @@ class Snapshot(Message, frozen=True, tag="journal.snapshot"):
     """The state after everything appended so far, to recover from instead; answered by ``Durable``.
 
     With ``erase`` what the stream held until now is destroyed: the records, older snapshots, and the key that they
-    were sealed with.
+    were sealed with. An empty state is none.
     """
 
     token: Uint64

@@ -21,8 +21,8 @@ STREAM_SIZE: Final = 16
 
 
 class StoreError(StorageError):
-    """The store cannot be used (any more): ``io``, ``full``, ``locked``, ``not_a_store``, ``malformed``, ``version``,
-    ``closed``; of a file that is not ours alone, what it is instead (``foreign``, ``exposed``, ...)."""
+    """The store cannot be used (any more): ``io``, ``full``, ``locked``, ``read_only``, ``not_a_store``, ``malformed``,
+    ``version``, ``closed``; of a file that is not ours alone, what it is instead (``foreign``, ``exposed``, ...)."""
 
 
 class Table(IntEnum):

@@ -27,7 +27,7 @@ from msgspec import Meta
 
 from protocols.contact import ID_SIZE
 from protocols.errors import LocalError, ProtocolError
-from protocols.identity.signing import SIGNATURE_SIZE, Domain, SigningKey, sign, verify
+from protocols.identity.signing import SIGNATURE_SIZE, Domain, Signature, SigningKey, sign, verify
 from protocols.messages import Key32, Message, Uint64
 from protocols.transcript import transcript
 
@@ -60,7 +60,7 @@ class Record(Message, frozen=True, gc=False, tag="kad.record"):
     sequence: Uint64
     value: Value
     ttl_s: Annotated[int, Meta(ge=1, le=TTL_MAX_S)]
-    signature: Annotated[bytes, Meta(min_length=SIGNATURE_SIZE, max_length=SIGNATURE_SIZE)]
+    signature: Signature
 
     @classmethod
     def sign(cls, key: SigningKey, name: bytes, sequence: int, value: bytes, ttl_s: int) -> Self:

@@ -430,9 +430,9 @@ def meet(world: World) -> None:
     world.join("cyd")
 
 
-def recovered(person: Person, *, imported: bool = False) -> JournaledGroup:
+def recovered(person: Person) -> JournaledGroup:
     """As the store has it."""
-    found = JournaledGroup.recover(*person.open(), imported=imported, services=SERVICES, retention=RETENTION)
+    found = JournaledGroup.recover(*person.open(), services=SERVICES, retention=RETENTION)
     assert found is not None
     return found
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from hashlib import sha512
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from actors.actor import Actor, handles
 from actors.context import Context
@@ -84,13 +84,6 @@ class Application(Actor):
         if said is not None:
             body = said if isinstance(said, bytes) else ANSWERS.encode(said)  # type: ignore[arg-type]
             ctx.send("rpc", Respond(incoming.call, body))
-
-    def to_bytes(self) -> bytes:
-        return b""
-
-    @classmethod
-    def from_bytes(cls, data: bytes, setup: PeerSetup) -> Self:
-        return cls(setup)
 
 
 class World:

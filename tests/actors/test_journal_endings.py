@@ -263,6 +263,18 @@ def test_nor_do_full_mailboxes_and_outboxes_between_hosts(monkeypatch: pytest.Mo
     assert [token for _, token, _ in world.told()] == [1, 2, 3]
 
 
+def test_a_journal_whose_host_comes_up_later_is_told_all_the_same() -> None:
+    world = World(sync_ns=0)
+    apart = Apart(world, mailbox_size_max=0)
+    for each in (apart.journals, apart.writers):
+        each.down(0)
+    apart.writers.up(0)
+    apart.exchange(2)
+    apart.journals.up(0)
+    apart.exchange(3)
+    assert world.recovery() == Recovered(b"a", None, (), True)
+
+
 # -- state ----------------------------------------------------------------------------------------------------
 
 STEPS = st.lists(

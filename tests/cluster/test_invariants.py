@@ -5,6 +5,7 @@ from typing import Any, Final
 import pytest
 
 from actors.host import EventRow
+from actors.identity import ATTEMPTS_MAX
 from cluster.impostor import honest_claim
 from cluster.invariants import honest_accused, possession
 from cluster.operations import Row
@@ -66,6 +67,7 @@ def test_what_is_true_is_not_held_against_anybody(events: list[EventRow]) -> Non
     "events",
     [
         [proven(at=OTHER)],
+        [proven()] * (ATTEMPTS_MAX + 1),
         [proven(device=OTHER, user=OTHER)],
         [proven(user=OTHER)],
         [proven(channel=b"another")],

@@ -74,9 +74,9 @@ def reference(charge: str) -> Outcome:
 
 
 @cache
-def with_disks(charge: str) -> Outcome:
+def with_disks() -> Outcome:
     """The same of peers with disks."""
-    return inline(charge=charge, **DISKS)
+    return inline(**DISKS)
 
 
 # -- one digest ---------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def test_shards_do_not_show_in_the_digest(shards: int, charge: str) -> None:
 
 
 def test_peers_with_disks_find_again_what_was_durable() -> None:
-    counters = with_disks("free").counters()
+    counters = with_disks().counters()
     assert counters["journal_records", ""] > 100
     assert counters["journal_records_recovered", ""] > 100
     assert counters["journal_torn", ""] > 0
@@ -114,10 +114,9 @@ def test_peers_with_disks_find_again_what_was_durable() -> None:
     assert not any(name.startswith(("journal", "disk")) for name, _ in reference("free").counters())
 
 
-@pytest.mark.parametrize("charge", ["free", "laptop"])
 @pytest.mark.usefixtures("one_node")
-def test_where_a_disk_is_does_not_show(charge: str) -> None:
-    alone, together = with_disks(charge), on_ray(2, charge=charge, **DISKS)
+def test_where_a_disk_is_does_not_show() -> None:
+    alone, together = with_disks(), on_ray(2, **DISKS)
     assert together.digest == alone.digest
     assert together.counters() == alone.counters()
 

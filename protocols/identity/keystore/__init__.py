@@ -4,10 +4,10 @@
 is written in ``actors/storage``.
 """
 
-from protocols.identity.keystore.content import Anchor, Content, DeviceKeys, RetiredKeys, open_content, unlock_content
+from protocols.identity.keystore.content import Anchor, Content, DeviceKeys, RetiredKeys, unlock_content
 from protocols.identity.keystore.errors import KeystoreError
 from protocols.identity.keystore.kdf import Argon2Parameters, calibrate, wipe
-from protocols.identity.keystore.sealed import KEYSTORE_SIZE_MAX, Header, Role, Unlocked, unlock
+from protocols.identity.keystore.sealed import KEYSTORE_SIZE_MAX, Header, Role, Unlocked
 
 __all__ = [
     "KEYSTORE_SIZE_MAX",
@@ -21,8 +21,6 @@ __all__ = [
     "Role",
     "Unlocked",
     "calibrate",
-    "open_content",
-    "unlock",
     "unlock_content",
     "wipe",
 ]

@@ -16,10 +16,10 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
-from protocols.crypto import ED25519_SEED_SIZE, X25519_KEY_SIZE, x25519_public
+from protocols.crypto import ED25519_SEED_SIZE
 from protocols.errors import LocalError
 from protocols.identity.certificates import ALL_PURPOSES, DeviceCertificate, DeviceRequest, Purpose
-from protocols.identity.device import NETWORK_ID_SIZE_MAX, DeviceIdentity, certify
+from protocols.identity.device import IDENTITY_ENTROPY_SIZE, NETWORK_ID_SIZE_MAX, DeviceIdentity
 from protocols.identity.keystore.errors import KeystoreError
 from protocols.identity.keystore.sealed import PLAINTEXT_SIZE_MAX, Header, Role, Unlocked, unlock
 from protocols.identity.signing import SigningKey
@@ -33,9 +33,8 @@ ANCHORS_MAX: Final = 4096
 """Streams of a journal: two for each of 2,000 groups."""
 STREAM_NAME_SIZE_MAX: Final = 96
 
-DEVICE_ENTROPY_SIZE: Final = ED25519_SEED_SIZE + X25519_KEY_SIZE
 JOURNAL_ROOT_SIZE: Final = 32
-CONTENT_ENTROPY_SIZE: Final = ED25519_SEED_SIZE + DEVICE_ENTROPY_SIZE + JOURNAL_ROOT_SIZE
+CONTENT_ENTROPY_SIZE: Final = ED25519_SEED_SIZE + IDENTITY_ENTROPY_SIZE + JOURNAL_ROOT_SIZE
 
 NetworkId = Annotated[bytes, Meta(min_length=1, max_length=NETWORK_ID_SIZE_MAX)]
 
@@ -64,7 +63,7 @@ class DeviceKeys(_Secretive, frozen=True, array_like=True, forbid_unknown_fields
 
     @classmethod
     def generate(cls, entropy: bytes, network_id: bytes, now: int) -> Self:
-        if len(entropy) != DEVICE_ENTROPY_SIZE or not 0 < len(network_id) <= NETWORK_ID_SIZE_MAX:
+        if len(entropy) != IDENTITY_ENTROPY_SIZE or not 0 < len(network_id) <= NETWORK_ID_SIZE_MAX:
             raise LocalError(f"no device of {len(entropy)} bytes of entropy and a network id of {len(network_id)}")
         return cls(entropy[:ED25519_SEED_SIZE], entropy[ED25519_SEED_SIZE:], network_id, None, now)
 
@@ -78,9 +77,7 @@ class DeviceKeys(_Secretive, frozen=True, array_like=True, forbid_unknown_fields
 
     def identity(self) -> DeviceIdentity:
         """All the keys, made ready for the protocols that use them."""
-        signing, static_public = self.signing, x25519_public(self.static_private)
-        certificate = certify(signing, static_public, self.network_id)
-        return DeviceIdentity(signing, self.static_private, static_public, certificate, self.network_id)
+        return DeviceIdentity.generate(self.signing_seed + self.static_private, self.network_id)
 
     def request(
         self, user_public: bytes, purposes: tuple[Purpose, ...] = ALL_PURPOSES, replaces: bytes = b""
@@ -155,10 +152,10 @@ class Content(_Secretive, Message, frozen=True, tag="keystore.content"):
             raise LocalError(f"a new user takes {CONTENT_ENTROPY_SIZE} bytes of entropy, not {len(entropy)}")
         user_seed, rest = entropy[:ED25519_SEED_SIZE], entropy[ED25519_SEED_SIZE:]
         user = SigningKey(user_seed)
-        keys = DeviceKeys.generate(rest[:DEVICE_ENTROPY_SIZE], network_id, now)
+        keys = DeviceKeys.generate(rest[:IDENTITY_ENTROPY_SIZE], network_id, now)
         certificate = DeviceCertificate.issue(user, keys.request(user.public), 0, now, not_after)
         devices = (replace(keys, certificate=certificate),)
-        return cls(0, user.public, user_seed, devices, (), rest[DEVICE_ENTROPY_SIZE:], (), False)
+        return cls(0, user.public, user_seed, devices, (), rest[IDENTITY_ENTROPY_SIZE:], (), False)
 
     @classmethod
     def for_device(cls, user_public: bytes, keys: DeviceKeys, journal_root: bytes) -> Self:
@@ -302,19 +299,10 @@ def unlock_content(
     """
     keys, plaintext = unlock(data, passphrase, role, device)
     try:
-        return keys, _content(data, plaintext)
+        header, content = Header.parse(data), Content.from_bytes(plaintext)
+        if (header.device, header.generation) != (content.device_public, content.generation):
+            raise KeystoreError("malformed_content", "it opened, but its header is of another content")
     except KeystoreError:
         keys.lock()
         raise
-
-
-def open_content(keys: Unlocked, data: bytes, role: Role = Role.KEYSTORE, device: bytes | None = None) -> Content:
-    """What a file holds that these keys open."""
-    return _content(data, keys.open(data, role, device))
-
-
-def _content(data: bytes, plaintext: bytes) -> Content:
-    header, content = Header.parse(data), Content.from_bytes(plaintext)
-    if (header.device, header.generation) != (content.device_public, content.generation):
-        raise KeystoreError("malformed_content", "it opened, but its header is of another content")
-    return content
+    return keys, content

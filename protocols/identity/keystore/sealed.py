@@ -3,7 +3,7 @@
     MAGIC(8) | VERSION(1) | ROLE(1) | DEVICE(32) | GENERATION(8) | KDF(10) | SALT(16) | NONCE(24) | COMMITMENT(32)
     | CIPHERTEXT | TAG(16)
 
-The audit's sketch has a nonce of 12 bytes; XChaCha20-Poly1305 takes 24, and that is why it was chosen: a nonce of
+XChaCha20-Poly1305 takes a nonce of 24 bytes, not the 12 of ChaCha20-Poly1305, and that is why it was chosen: one of
 192 random bits never repeats, so one derived key serves all saves of a session, under one salt. With 96 bits each
 save would need a fresh salt, and so a key derivation.
 

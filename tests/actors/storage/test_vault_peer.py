@@ -13,8 +13,8 @@ from actors.journal import JournalActor
 from actors.storage.files import SafeFile
 from actors.storage.sqlite_store import SqliteStore
 from actors.storage.vault import Vault
-from protocols.journal.messages import Append, Close, Closed, Entry, Recovered
-from tests.actors.journal_world import Setup, Write, Writer
+from protocols.journal.messages import Append, Close, Closed, Entry, Forget, OpenStream, Recovered
+from tests.actors.journal_world import OtherWriter, Setup, Write, Writer
 from tests.protocols.identity.keystore.files import CHEAP, NOW, PASSPHRASE, content
 
 
@@ -81,3 +81,48 @@ def test_what_was_imported_is_in_doubt_at_every_start_until_the_keystore_says_ot
     vault.save(vault.content.confirmed(), NOW)
     vault.close(NOW)
     assert home.append().clean
+
+
+def test_a_stream_that_a_peer_forgot_is_not_missed_and_can_begin_anew(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.append(b"one")
+    host, writer = home.start(home.setup())
+    told = (Forget(1, b"a"), OpenStream(b"a"), Append(2, b"a", (Entry("note", b"two"),)), Forget(3, b"a"), Close())
+    for message in told:
+        host.tell(0, "a", Write(message))
+        host.run(host.now + 1)
+    assert writer.recovered == Recovered(b"a", None, (), True)
+    assert [each.token for _, each in writer.answers] == [1, 2, 3]
+    assert writer.ends == [Closed()]
+    again = home.append(b"three")
+    assert (again.snapshot, again.records, again.clean) == (None, (), True)
+    copy = tmp_path / "old"
+    shutil.copy(home.journal, copy)
+    assert [each.payload for each in home.append(b"four").records] == [b"three"]
+    setup = home.setup()
+    shutil.copy(copy, home.journal)
+    with pytest.raises(HandlerError, match="records before"):
+        home.start(setup)
+
+
+def test_a_stream_can_be_forgotten_that_nobody_opened(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.append(b"one")
+    setup = home.setup()
+    host = Host(lambda peer, incarnation: (setup, (JournalActor, OtherWriter)))
+    host.up(0)
+    for message in (Forget(1, b"a"), Forget(2, b"a"), Close()):
+        host.tell(0, "b", Write(message))
+    host.run(1)
+    again = home.append()
+    assert (again.snapshot, again.records, again.clean) == (None, (), True)
+
+
+def test_a_stream_that_was_forgotten_and_not_opened_since_is_not_to_be_used(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.append(b"one")
+    host, _ = home.start(home.setup())
+    host.tell(0, "a", Write(Forget(1, b"a")))
+    host.run(1)
+    with pytest.raises(HandlerError, match="is not open"):
+        host.tell(0, "a", Write(Append(2, b"a", (Entry("note", b"two"),))))

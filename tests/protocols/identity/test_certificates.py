@@ -1,8 +1,6 @@
 """A device is a user's when both said so, until the user says otherwise."""
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from protocols.errors import LocalError
 from protocols.identity import ALL_PURPOSES, DeviceCertificate, DeviceRequest, Domain, Purpose, Revocation, sign
@@ -176,13 +174,11 @@ def test_a_caller_who_means_nothing_is_told() -> None:
             Revocation.sign(USER, device, at)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 8 * len(STATEMENTS.encode(certificate())) - 1))
-def test_a_flipped_bit_is_found(bit: int) -> None:
+def test_every_flipped_bit_is_found() -> None:
     data = bytearray(certificate().to_bytes())
-    data[bit // 8] ^= 1 << bit % 8
-
-    def read() -> None:
-        DeviceCertificate.from_bytes(bytes(data)).verify()
-
-    assert refusal(read) in {"bad_certificate", "invalid", "malformed", "unknown_tag", "non_canonical"}
+    reasons = set()
+    for bit in range(8 * len(data)):
+        data[bit // 8] ^= 1 << bit % 8
+        reasons.add(refusal(lambda: DeviceCertificate.from_bytes(bytes(data)).verify()))
+        data[bit // 8] ^= 1 << bit % 8
+    assert reasons == {"bad_certificate", "senseless", "invalid", "malformed", "unknown_tag"}

@@ -67,7 +67,7 @@ def prove(challenge: Challenge, signer: SigningKey = DEVICE, certificate: Device
     return proofs.prove(challenge, signer, certificate)
 
 
-# -- the audit's ------------------------------------------------------------------------------------------
+# -- what is accepted, and what is refused why ------------------------------------------------------------
 
 
 def test_valid_proof_is_accepted() -> None:

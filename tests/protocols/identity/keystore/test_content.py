@@ -12,19 +12,17 @@ from rich.console import Console
 
 from protocols.errors import LocalError
 from protocols.identity.certificates import ALL_PURPOSES, DeviceCertificate, Purpose
-from protocols.identity.device import certified_device
+from protocols.identity.device import IDENTITY_ENTROPY_SIZE, certified_device
 from protocols.identity.errors import IdentityError
 from protocols.identity.keystore.content import (
     ANCHORS_MAX,
     ARCHIVE_MAX,
-    DEVICE_ENTROPY_SIZE,
     DEVICES_MAX,
     STREAM_NAME_SIZE_MAX,
     Anchor,
     Content,
     DeviceKeys,
     RetiredKeys,
-    open_content,
     unlock_content,
 )
 from protocols.identity.keystore.errors import KeystoreError
@@ -34,7 +32,7 @@ from tests.protocols.identity.keystore.files import NETWORK, NOW, PASSPHRASE, YE
 
 
 def device(seed: object, network_id: bytes = NETWORK) -> DeviceKeys:
-    return DeviceKeys.generate(entropy(DEVICE_ENTROPY_SIZE, ("device", seed)), network_id, NOW)
+    return DeviceKeys.generate(entropy(IDENTITY_ENTROPY_SIZE, ("device", seed)), network_id, NOW)
 
 
 def secrets(value: Content) -> list[bytes]:
@@ -119,7 +117,7 @@ def test_the_first_device_is_rotated_with_its_file_and_never_removed() -> None:
     refused(lambda: value.remove_device(value.device_public, NOW))
     rotated = value.rotate_device(value.device_public, device(1), NOW)
     assert rotated.device_public == device(1).public
-    assert open_content(keys(), rotated.seal(keys(), nonce()), device=device(1).public) == rotated
+    assert unlock_content(rotated.seal(keys(), nonce()), PASSPHRASE, device=device(1).public)[1] == rotated
 
 
 def test_a_key_is_a_device_once() -> None:
@@ -183,7 +181,7 @@ def test_contents_go_to_a_file_and_back(more: int, removed: int, seed: bool, gen
         value = value.remove_device(value.devices[1].public, NOW)
     value = replace(value if seed else value.without_user_seed(), generation=generation)
     data = value.seal(keys(), random.randbytes(24))
-    assert open_content(keys(), data) == value
+    assert unlock_content(data, PASSPHRASE)[1] == value
     for secret in secrets(value):
         assert secret not in data
 
@@ -199,10 +197,8 @@ def test_a_content_under_another_header_is_refused() -> None:
     for header_device, generation in ((content(1).device_public, 0), (content().device_public, 1)):
         data = keys().seal(Role.KEYSTORE, header_device, generation, content().to_bytes(), nonce())
         with pytest.raises(KeystoreError) as caught:
-            open_content(keys(), data)
-        assert caught.value.reason == "malformed_content"
-        with pytest.raises(KeystoreError):
             unlock_content(data, PASSPHRASE)
+        assert caught.value.reason == "malformed_content"
 
 
 @settings(max_examples=200, deadline=None)

@@ -99,7 +99,7 @@ def test_whatever_is_sealed_comes_back(plaintext: bytes, device: bytes, generati
     assert Header.parse(data).generation == generation
 
 
-# -- what the audit's ignored test should have been ---------------------------------------------------------
+# -- no byte of it can be altered ---------------------------------------------------------------------------
 
 
 def test_5_2_corrupted_bytes_rejected() -> None:
