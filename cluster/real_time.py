@@ -18,10 +18,11 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing, suppress
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from actors.actor import Actor
 from actors.host import ENTRY_SERVICE, Host
+from cluster.disk import Disks
 from cluster.memory import family_memory
 from cluster.network import Network
 from cluster.options import ScenarioError
@@ -32,6 +33,9 @@ from cluster.sections import NS_PER_S
 from cluster.shard import TICK_NS, Report, kept, totals
 from cluster.simulation import Outcome, Progress, Sample
 from cluster.world import World
+
+if TYPE_CHECKING:
+    from cluster.sqlite_disks import SqliteDisks
 
 CREDITS: Final = 4
 """Batches under way to one destination: enough to hide a call's millisecond, few enough to bound its queue."""
@@ -110,6 +114,7 @@ class RealTimeShard:
         self._flights: set[asyncio.Task[None]] = set()
         self._began: int | None = None
         self._failure: Exception | None = None
+        self._disks: Disks | SqliteDisks | None = None  # of the peers that ``_prepare`` makes
         self._prepare()
 
     def _prepare(self) -> None:
