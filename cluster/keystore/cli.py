@@ -9,6 +9,7 @@ import typer
 from cluster.command import Debug, Json, errors, print_json
 
 if TYPE_CHECKING:
+    from cluster.keystore.passphrase import Source
     from protocols.identity.certificates import Purpose
     from protocols.identity.keystore import Argon2Parameters, Content, DeviceKeys
 
@@ -61,13 +62,12 @@ def create(
 
         from cluster.keystore import opening
         from cluster.keystore.facts import device_id, user_id
-        from cluster.keystore.passphrase import Source
         from protocols.identity.keystore import Argon2Parameters, Content
         from protocols.identity.keystore.content import CONTENT_ENTROPY_SIZE
 
         parameters, name = _parameters(kdf) or Argon2Parameters(), _network(network)
         opening.require_free(path)
-        source = Source("--passphrase", passphrase_fd, passphrase_file)
+        source = _present(passphrase_fd, passphrase_file)
         with source.passphrase(f"that {path} is to have", confirm=True) as secret:
             now = time.time_ns()
             content = Content.generate(os.urandom(CONTENT_ENTROPY_SIZE), name, now, now + valid_days * NS_PER_DAY)
@@ -85,10 +85,9 @@ def show(
 
         from cluster.keystore import opening
         from cluster.keystore.facts import facts, tables
-        from cluster.keystore.passphrase import Source
         from protocols.identity.keystore import Role
 
-        header, content = opening.look(path, Role.KEYSTORE, Source("--passphrase", passphrase_fd, passphrase_file))
+        header, content = opening.look(path, Role.KEYSTORE, _present(passphrase_fd, passphrase_file))
         known = facts(path, header, content)
         if json:
             print_json(known)
@@ -112,12 +111,11 @@ def passwd(
         import time
 
         from cluster.keystore import opening
-        from cluster.keystore.passphrase import Source
 
         asked = _parameters(kdf)
-        new = Source("--new-passphrase", new_passphrase_fd, new_passphrase_file)
+        new = _new(new_passphrase_fd, new_passphrase_file)
         with (
-            opening.opened(path, Source("--passphrase", passphrase_fd, passphrase_file)) as vault,
+            opening.opened(path, _present(passphrase_fd, passphrase_file)) as vault,
             new.passphrase(f"that {path} is to have", confirm=True) as secret,
         ):
             vault.change_passphrase(secret, asked or vault.parameters, time.time_ns())
@@ -138,13 +136,12 @@ def export(
     """Make a copy to carry elsewhere, under a passphrase of its own."""
     with errors(debug):
         from cluster.keystore import opening
-        from cluster.keystore.passphrase import Source
         from protocols.identity.keystore import Role
 
         asked = _parameters(kdf)
         opening.require_free(to)
-        header, content = opening.look(path, Role.KEYSTORE, Source("--passphrase", passphrase_fd, passphrase_file))
-        new = Source("--new-passphrase", new_passphrase_fd, new_passphrase_file)
+        header, content = opening.look(path, Role.KEYSTORE, _present(passphrase_fd, passphrase_file))
+        new = _new(new_passphrase_fd, new_passphrase_file)
         with new.passphrase(f"that {to} is to have", confirm=True) as secret:
             opening.export(to, content, secret, asked or header.parameters)
         typer.echo(f"exported generation {content.generation} of {path} to {to}")
@@ -170,15 +167,14 @@ def import_(
 
         from cluster.keystore import opening
         from cluster.keystore.facts import user_id
-        from cluster.keystore.passphrase import Source
         from protocols.identity.keystore import Role
         from protocols.identity.keystore.content import JOURNAL_ROOT_SIZE
 
         asked = _parameters(kdf)
         opening.require_free(path)
-        header, content = opening.look(exported, Role.EXPORT, Source("--passphrase", passphrase_fd, passphrase_file))
+        header, content = opening.look(exported, Role.EXPORT, _present(passphrase_fd, passphrase_file))
         content = content.from_elsewhere(os.urandom(JOURNAL_ROOT_SIZE))
-        new = Source("--new-passphrase", new_passphrase_fd, new_passphrase_file)
+        new = _new(new_passphrase_fd, new_passphrase_file)
         with new.passphrase(f"that {path} is to have", confirm=True) as secret:
             opening.create(path, content, secret, asked or header.parameters)
         typer.echo(f"imported {exported} to {path}: user {user_id(content)}, devices: {len(content.devices)}")
@@ -194,10 +190,9 @@ def verify(
     """
     with errors(debug):
         from cluster.keystore import opening
-        from cluster.keystore.passphrase import Source
         from protocols.identity.keystore import Role
 
-        source = Source("--passphrase", passphrase_fd, passphrase_file)
+        source = _present(passphrase_fd, passphrase_file)
         journaled = opening.has_journal(path)
         if journaled:
             with opening.opened(path, source) as vault:
@@ -231,12 +226,11 @@ def add_device(
 
         from cluster.keystore import opening
         from cluster.keystore.facts import device_id
-        from cluster.keystore.passphrase import Source
         from protocols.identity.device import IDENTITY_ENTROPY_SIZE
         from protocols.identity.keystore import DeviceKeys
 
         name, purposes = _network(network), _purposes(purpose)
-        with opening.opened(path, Source("--passphrase", passphrase_fd, passphrase_file)) as vault:
+        with opening.opened(path, _present(passphrase_fd, passphrase_file)) as vault:
             now = time.time_ns()
             keys = DeviceKeys.generate(os.urandom(IDENTITY_ENTROPY_SIZE), name, now)
             content = vault.content.add_device(keys)
@@ -261,9 +255,8 @@ def remove_device(
 
         from cluster.keystore import opening
         from cluster.keystore.facts import device_id
-        from cluster.keystore.passphrase import Source
 
-        with opening.opened(path, Source("--passphrase", passphrase_fd, passphrase_file)) as vault:
+        with opening.opened(path, _present(passphrase_fd, passphrase_file)) as vault:
             keys = _device(vault.content, device)
             now = time.time_ns()
             vault.save(vault.content.remove_device(keys.public, now), now)
@@ -288,6 +281,20 @@ def calibrate(
         else:
             kdf = f"{found.memory_kib // 1024},{found.passes},{found.lanes}"
             typer.echo(f"--kdf {kdf} ({found}) takes {taken_ms} ms here")
+
+
+def _present(descriptor: int | None, file: Path | None) -> "Source":
+    """Of the passphrase that a file has, or of its only one."""
+    from cluster.keystore.passphrase import Source
+
+    return Source("--passphrase", descriptor, file)
+
+
+def _new(descriptor: int | None, file: Path | None) -> "Source":
+    """Of the passphrase that the file to be made has."""
+    from cluster.keystore.passphrase import Source
+
+    return Source("--new-passphrase", descriptor, file)
 
 
 def _measure(parameters: "Argon2Parameters") -> int:
