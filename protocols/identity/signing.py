@@ -54,6 +54,8 @@ class Domain(StrEnum):
     """A device: this is my record in the DHT."""
     CRDT_BUNDLE = "spacepanda/crdt-bundle/1"
     """A device: these operations on a document are mine."""
+    CRDT_SNAPSHOT = "spacepanda/crdt-snapshot/1"
+    """A member of a channel: this is what its operations come to, up to where it says."""
     JOURNAL_HEAD = "spacepanda/journal-head/1"
     """A device: this is how far my journal goes."""
 
