@@ -6,6 +6,7 @@ from typing import Final
 
 from protocols.admission import AdmissionPolicy
 from protocols.contact import Contact
+from protocols.crdt.config import CrdtConfig
 from protocols.identity import DeviceCertificate, DeviceIdentity
 from protocols.journal import Head, Store
 from protocols.kademlia.config import KademliaConfig
@@ -13,8 +14,18 @@ from protocols.noise.contexts import AeadContexts
 from protocols.noise.interface import SessionConfig
 from protocols.rpc.calls import RpcConfig
 
-ROUTES: Final = {"kad": "dht", "id": "identity"}
+ROUTES: Final = {"kad": "dht", "id": "identity", "crdt": "crdt"}
 """The namespace of a request's tag to the service that answers it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A channel of which a peer has a replica."""
+
+    genesis: bytes
+    """Its first bundle, which all members know."""
+    members: tuple[Contact, ...]
+    """Where devices are that are members, or may become it; the peer itself may be among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +41,8 @@ class PeerSetup:
     sessions: SessionConfig = SessionConfig()  # noqa: RUF009 - frozen
     rpc: RpcConfig = RpcConfig()  # noqa: RUF009 - frozen
     kademlia: KademliaConfig = KademliaConfig()  # noqa: RUF009 - frozen
+    crdt: CrdtConfig = CrdtConfig()  # noqa: RUF009 - frozen
+    channels: tuple[Channel, ...] = ()
     routes: dict[str, str] = field(default_factory=lambda: ROUTES)
     contacts: tuple[Contact, ...] = ()
     """Contacts to start with instead of joining: a warm start."""
