@@ -103,9 +103,9 @@ def run(
             from protocols.errors import LocalError
 
             raise LocalError(f"--inline runs without Ray; --{'shards' if shards is not None else 'address'} needs it")
-        interrupted = _run(resolved, inline, address, out, json)
-    if interrupted:
-        raise typer.Exit(EXIT_INTERRUPTED)
+        code = _run(resolved, inline, address, out, json)
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command()
@@ -199,8 +199,8 @@ def _scenario(file_or_name: str, options: dict[str, Any], assignments: list[str]
     return scenario.with_overrides(options) if options else scenario
 
 
-def _run(scenario: "Scenario", inline: bool, address: str | None, out: Path, as_json: bool) -> bool:
-    """Run, write and show it; whether it was interrupted."""
+def _run(scenario: "Scenario", inline: bool, address: str | None, out: Path, as_json: bool) -> int:
+    """Run, write and show it; returns the exit code."""
     from rich.console import Console
 
     from cluster import console, results, simulate
@@ -226,8 +226,10 @@ def _run(scenario: "Scenario", inline: bool, address: str | None, out: Path, as_
         screen.print()
         screen.print(console.results_table(result.summary), highlight=False)
         screen.print(f"results in {folder}", highlight=False, markup=False, soft_wrap=True)
-    interrupted: bool = result.summary["interrupted"]
-    if interrupted:
+    if result.summary["interrupted"]:
         until = result.summary["virtual_s"]
         aside.print(f"interrupted at {until:g} s; the folder has what there is", highlight=False, soft_wrap=True)
-    return interrupted
+        return EXIT_INTERRUPTED
+    for broken in result.summary["broken"]:
+        aside.print(f"broken promise: {broken}", highlight=False, markup=False, soft_wrap=True)
+    return EXIT_NO if result.summary["broken"] else 0

@@ -1,7 +1,8 @@
 """How a command of the command line ends: what all of them share.
 
 Whatever goes wrong is one line on standard error. Exit codes: 0 all is well; 1 the answer is no (vectors failed, runs
-differ), or a handler has a bug; 2 what was asked for cannot be done; 3 a shard died; 130 interrupted.
+differ, a promise was broken), or a handler has a bug; 2 what was asked for cannot be done; 3 a shard died; 130
+interrupted.
 """
 
 # ruff: noqa: PLC0415 - only what is needed is imported, so that --help is there at once

@@ -140,6 +140,8 @@ def results_table(summary: Mapping[str, Any]) -> Table:
         rows.append(("latency", _distribution(lookups["latency_ms"], "{:,.0f} ms", "{:,.0f} ms")))
     if summary["possession"]:
         rows.extend(_possession(summary["possession"]))
+    if summary["convergence"]:
+        rows.extend(_convergence(summary["convergence"]))
     if summary["journal"]:
         rows.append(("journal", _journal(summary["journal"])))
     rows += [
@@ -211,6 +213,38 @@ def _possession(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     checks = {reason: n for reason, n in figures["checks"].items() if reason != "accepted"}
     lines.append(("  or not", _reasons(checks)))
     lines.append(("honest blamed", _reasons(figures["honest_blamed"])))
+    return lines
+
+
+def _convergence(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Whether replicas agree in the end, and what liars could do about it."""
+    lines = [
+        (kind, f"{each['count']:,}, {_percent(each['success_ratio'])} durable{_unhappy(each)}")
+        for kind in ("writes", "grants", "revokes")
+        if (each := figures[kind])["count"]
+    ]
+    traffic = figures["traffic"]
+    lines += [
+        (
+            "replicas",
+            f"{figures['replicas']:,} of honest members, {figures['digests']:,} "
+            f"{'digest' if figures['digests'] == 1 else 'digests'}; {figures['operations']:,} operations, "
+            f"{figures['inert']:,} of them inert",
+        ),
+        (
+            "  taken in",
+            f"{traffic['taken']:,} operations, {traffic['duplicates']:,} came again; units parked "
+            f"{traffic['parked_units']:,}, refused: {_reasons(traffic['refused_units'])}",
+        ),
+        ("  exchanges", _reasons(traffic["exchanges"])),
+    ]
+    lines += [
+        ("damage", f"peer {each['peer']} ({each['kind']}): {each['counting']:,} count, {each['inert']:,} inert")
+        for each in figures["damage"]
+    ]
+    lines.append(("forged", f"{figures['forged']:,} held" if figures["forged"] else "none held"))
+    lines.append(("honest blamed", _reasons(figures["honest_blamed"])))
+    lines.append(("promises", "all kept" if not figures["broken"] else "; ".join(figures["broken"])))
     return lines
 
 

@@ -29,7 +29,7 @@ WINDOW_HANDLED: Final = 20_000
 
 FIGURES: Final = (
     *("version", "events", "packets", "bytes", "handshakes", "drops", "security_events", "lookups", "puts", "journal"),
-    "possession",
+    *("possession", "convergence"),
 )
 """Figures of the summary that a seed decides; the rest is about the machine."""
 

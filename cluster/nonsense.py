@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from actors.context import TRACE_NONE
+from protocols.crdt.messages import KNOWN_MAX, RANGE_SIZE, Compare, List, Push, Since, Split
 from protocols.identity.messages import CHANNEL_SIZE_MAX, Challenge, Proof, ProofPurpose, ProofRequest
 from protocols.kademlia.messages import FindNode, FindValue, Nodes, Ping, Store
 from protocols.kademlia.records import Record
@@ -134,6 +135,26 @@ def forged_proof(identifier: int, draw: Draw, entropy: Entropy) -> bytes:
     return request(identifier, encode(Proof(challenge, None, entropy(64))))
 
 
+def bad_question(identifier: int, draw: Draw, entropy: Entropy) -> bytes:
+    """About a channel that nobody has, or with more of something than there can be, or nothing at all."""
+    channel = entropy(32)
+    bodies = (
+        encode(Compare(channel, entropy(16))),
+        encode(Compare(channel, entropy(17))),
+        encode(Since(channel, (channel,) * (KNOWN_MAX + 1))),
+        encode(Since(entropy(31), ())),
+        encode(Split(channel, 0, 14, bytes(RANGE_SIZE))),
+        encode(Split(channel, 33, 1, bytes(RANGE_SIZE))),
+        encode(List(channel, 1, b"")),
+        encode(Push(channel, (b"",))),
+        encode(Push(channel, (entropy(60), entropy(200)))),
+        encode(["crdt.push", channel, entropy(60)]),
+        encode(["crdt.nothing", channel]),
+        mangle(encode(Since(channel, (entropy(32),))), draw, entropy)[:CHUNK_SIZE],
+    )
+    return request(identifier, bodies[draw(len(bodies))])
+
+
 NONSENSE: Final[tuple[Nonsense, ...]] = (
     random_bytes,
     mangled_frame,
@@ -142,6 +163,7 @@ NONSENSE: Final[tuple[Nonsense, ...]] = (
     unasked,
     oversized,
     bad_body,
+    bad_question,
     forged_record,
     forged_proof,
 )

@@ -20,14 +20,14 @@ from cluster.scenario import Scenario
 from cluster.sections import NS_PER_MS, nanoseconds
 from cluster.world import World
 
-OperationKind = Literal["put", "get", "proof"]
+OperationKind = Literal["put", "get", "proof", "write", "grant", "revoke"]
 
 KINDS: Final = get_args(OperationKind)
 """Events of the workload that go by these names are outcomes."""
 
 Outcome = Literal["ok", "local", "not_found", "wrong", "timeout", "not_stored", "refused", "interrupted"]
 """Of a get: found elsewhere, found in one's own store, not found, another value than was put, no answer in
-time. Of a put: ``ok``, or ``not_stored`` when no node took it. Of a proof: ``ok``, or ``refused``."""
+time. Of a put: ``ok``, or ``not_stored`` when no node took it. Of all others: ``ok``, or ``refused``."""
 
 UNCOUNTED: Final = ("interrupted", "local")
 """Outcomes that say nothing about whether a record can be found."""
@@ -42,9 +42,9 @@ class Operation(msgspec.Struct, frozen=True, array_like=True, gc=False):
     at: int
     deadline: int
     record: int
-    """The number of the put whose record this is about; of a proof, its issuer."""
+    """The number of the put whose record this is about; of a proof, its issuer; of a grant or a revocation, whose."""
     key: bytes
-    """The record's, or the issuer's."""
+    """The record's, or the device of the other peer; of a write, the channel."""
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -60,7 +60,7 @@ class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
     hops: int
     rpcs: int
     reason: str = ""
-    """Why a proof was refused."""
+    """Why it was refused."""
 
 
 Number = TypeVar("Number", int, float)

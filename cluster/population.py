@@ -37,6 +37,8 @@ class SimulatedSetup(PeerSetup):
     operations: tuple[Operation, ...] = ()
     """What this peer is to do in this uptime."""
     content: Content | None = None
+    duration_ns: int = 0
+    """When the run ends."""
     revocations: Revocations = field(default_factory=dict)
     """What everybody has heard of other users."""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -57,6 +59,8 @@ class Population:
         self._certificates: Final[dict[int, DeviceCertificate]] = {}
         users = self._workload.users
         self._revocations: Final = None if users is None else users(world.scenario, world)
+        channels = self._workload.channels
+        self._channels: Final = () if channels is None else channels(world.scenario, world)
         self._admission: Final = world.scenario.admission.policy()
         self.disks: Final = _disks(world.scenario)
         self._directory: Final = self._warm() if world.scenario.start == "warm" else []
@@ -88,11 +92,14 @@ class Population:
             sessions=scenario.sessions,
             rpc=scenario.rpc,
             kademlia=scenario.kademlia,
+            crdt=scenario.crdt,
+            channels=self._channels,
             aead=self._aead,
             contacts=self._acquaintances(peer) if self._directory and up_at == 0 else (),
             population=scenario.peers,
             operations=during(self._plan.get(peer, ()), up_at, down_at),
             content=self._content,
+            duration_ns=scenario.duration_ns,
         )
         if self._revocations is not None:
             certificate = self._certificate(peer, identity)
@@ -106,7 +113,7 @@ class Population:
         if self.disks is not None:
             subsystems = DURABLE_SUBSYSTEMS
             setup = replace(setup, store=partial(self.disks.open, peer), journal_key=self._world.journal_key(peer))
-        works = setup.operations or self._revocations is not None
+        works = setup.operations or self._revocations is not None or self._channels
         return setup, (*subsystems, self._workload.actor) if works else subsystems
 
     def _certificate(self, peer: int, identity: DeviceIdentity) -> DeviceCertificate:

@@ -115,8 +115,10 @@ NETWORKS: Final[Registry[Callable[..., Any]]] = Registry("network model", "clust
 CHURN_MODELS: Final[Registry[Callable[..., Any]]] = Registry("churn model", "cluster.churn")
 """``make(scenario) -> Lifetimes | None``."""
 
-WORKLOADS: Final[Registry[Any]] = Registry("workload", "cluster.workload", "cluster.possession")
-"""``WorkloadKind(plan, actor)``, and what peers know of users, if they have any."""
+WORKLOADS: Final[Registry[Any]] = Registry("workload", "cluster.workload", "cluster.possession", "cluster.convergence")
+"""``WorkloadKind(plan, actor)``, and what peers know of users and channels, if they have any."""
 
-ADVERSARIES: Final[Registry[Any]] = Registry("adversary", "cluster.adversaries", "cluster.impostor")
+ADVERSARIES: Final[Registry[Any]] = Registry(
+    "adversary", "cluster.adversaries", "cluster.impostor", "cluster.crdt_adversaries", "cluster.crdt_liars"
+)
 """The class of the actor that lies; what it is made with is said there."""

@@ -47,13 +47,19 @@ from cluster.sections import (
     WorkloadSection,
     nanoseconds,
 )
+from protocols.crdt.config import CrdtConfig
+from protocols.crdt.messages import REQUESTS as CRDT_REQUESTS
 from protocols.identity.messages import REQUESTS as IDENTITY_REQUESTS
 from protocols.kademlia.config import KademliaConfig
 from protocols.kademlia.messages import REQUESTS as DHT_REQUESTS
 from protocols.noise.interface import SessionConfig
 from protocols.rpc.calls import RpcConfig
 
-OUR_REQUESTS: Final = {"kad": tuple(DHT_REQUESTS.tags), "id": tuple(IDENTITY_REQUESTS.tags)}
+OUR_REQUESTS: Final = {
+    "kad": tuple(DHT_REQUESTS.tags),
+    "id": tuple(IDENTITY_REQUESTS.tags),
+    "crdt": tuple(CRDT_REQUESTS.tags),
+}
 """By namespace, the requests that our own services answer; a plugin's are not known here."""
 
 
@@ -84,6 +90,7 @@ class Scenario(Section, frozen=True, kw_only=True):
     sessions: SessionConfig = SessionConfig()
     rpc: RpcConfig = RpcConfig()
     kademlia: KademliaConfig = KademliaConfig()
+    crdt: CrdtConfig = CrdtConfig()
     admission: AdmissionSection = AdmissionSection()
     telemetry: TelemetrySection = TelemetrySection()
     adversaries: tuple[Adversaries, ...] = ()
@@ -335,7 +342,7 @@ def _check_workload(scenario: Scenario) -> None:
     workload = scenario.workload
     if workload.kind != "put_get":
         for key in ("puts", "gets", "gets_per_peer"):
-            if workload.kind in ("none", "possession") and getattr(workload, key):
+            if workload.kind in ("none", "possession", "convergence") and getattr(workload, key):
                 raise ScenarioError(f"workload.{key}", f"has no meaning with workload.kind = {workload.kind!r}")
         return
     if workload.gets and workload.gets_per_peer:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
+from cluster.agreement import convergence
 from cluster.invariants import possession
 from cluster.operations import Row, outcomes, phases, summary
 from cluster.registry import WORKLOADS
@@ -45,6 +46,7 @@ def summarise(outcome: Outcome, rows: Sequence[Row]) -> dict[str, Any]:
     up = sum(report.up for report in outcome.reports)
     lookups = summary(rows, "get")
     theory = expected_hops(up, scenario.kademlia.k, scenario.kademlia.alpha) if up and lookups["count"] else None
+    replicas = _convergence(outcome, rows, counters) if scenario.workload.kind == "convergence" else None
     return {
         "version": installed("spacepanda"),
         "versions": {"python": platform.python_version()} | {name: installed(name) for name in LIBRARIES},
@@ -72,6 +74,8 @@ def summarise(outcome: Outcome, rows: Sequence[Row]) -> dict[str, Any]:
         "security_events": _labels(counters, "security_events"),
         "journal": _journal(counters) if scenario.disk.kind != "none" else None,
         "possession": _possession(outcome, rows, counters) if scenario.workload.kind == "possession" else None,
+        "convergence": replicas,
+        "broken": [] if replicas is None or outcome.interrupted else replicas["broken"],
         "peak_memory": outcome.peak_memory,
         "time_share": time_share(outcome),
         "counters": _nested(counters),
@@ -105,6 +109,19 @@ def _possession(outcome: Outcome, rows: Sequence[Row], counters: Mapping[tuple[s
     """What peers proved to each other; ``checks`` are all that issuers made, of impostors' proofs too, by outcome."""
     checks = {"checks": _labels(counters, "possession_checks")}
     return possession(rows, outcome.events, World(outcome.scenario)) | checks
+
+
+def _convergence(outcome: Outcome, rows: Sequence[Row], counters: Mapping[tuple[str, str], int]) -> dict[str, Any]:
+    """How replicas stood at the end, and what all of them did for that, liars' victims included."""
+    traffic = {
+        "taken": _total(counters, "crdt_operations"),
+        "duplicates": _total(counters, "crdt_duplicates"),
+        "parked_units": _total(counters, "crdt_parked"),
+        "refused_units": _labels(counters, "crdt_units_refused"),
+        "exchanges": _labels(counters, "crdt_exchanges"),
+        "accusations": _total(counters, "crdt_accusations"),
+    }
+    return convergence(rows, outcome.events, World(outcome.scenario)) | {"traffic": traffic}
 
 
 def _journal(counters: Mapping[tuple[str, str], int]) -> dict[str, Any]:

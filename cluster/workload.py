@@ -13,6 +13,7 @@ import msgspec
 
 from actors.actor import Actor, handles
 from actors.context import Context, Span
+from actors.setup import Channel
 from cluster.operations import Content, Operation, Outcome, Plan, during, record_name
 from cluster.planning import plan_nothing, plan_puts_and_gets
 from cluster.registry import WORKLOADS
@@ -43,6 +44,8 @@ class WorkloadKind(NamedTuple):
     users: Callable[[Scenario, World], Revocations] | None = None
     """For a workload in which peers have users: what these have revoked. Then every peer has its certificate, and the
     actor whether it has operations or not, since others turn to it."""
+    channels: Callable[[Scenario, World], tuple[Channel, ...]] | None = None
+    """For a workload about channels: those that every peer has. Then every honest peer has the actor."""
 
 
 class Due(Message, frozen=True, tag="workload.due"):

@@ -107,7 +107,7 @@ def test_a_troubled_run_repeats_exactly_also_through_the_bytes_of_its_actors() -
 
 
 def test_adversaries_take_their_own_options_and_no_others() -> None:
-    assert ADVERSARIES.names() == ("flood", "garbage", "impostor")
+    assert {"flood", "garbage", "impostor"} <= set(ADVERSARIES.names())
     with pytest.raises(ScenarioError, match=r"adversaries\.0\.options\.rate_per_s"):
         scenario({"kind": "flood", "count": 1, "options": {"rate_per_s": 0}})
     with pytest.raises(ScenarioError, match=r"adversaries\.0\.options\.victims"):

@@ -12,6 +12,7 @@ from cluster.nonsense import (
     NONSENSE,
     Nonsense,
     bad_body,
+    bad_question,
     forged_init,
     forged_proof,
     forged_record,
@@ -24,6 +25,7 @@ from cluster.nonsense import (
     request,
     unasked,
 )
+from protocols.crdt.messages import REQUESTS as CRDT_REQUESTS
 from protocols.identity.messages import REQUESTS as IDENTITY_REQUESTS
 from protocols.identity.messages import Proof
 from protocols.identity.possession import Challenger, PossessionError
@@ -121,6 +123,21 @@ def test_bad_bodies_are_no_requests() -> None:
     fates = [fate(frame) for frame in samples(bad_body)]
     assert set(fates) >= {"invalid", "malformed", "unknown_tag"}
     assert fates.count("good") < len(fates) // 4
+
+
+def test_bad_questions_about_documents_are_no_requests_or_about_no_document() -> None:
+    def fate(frame: bytes) -> str:
+        question = FRAMES.decode(frame)
+        assert isinstance(question, Request)
+        try:
+            CRDT_REQUESTS.decode(question.body)
+        except CodecError as error:
+            return error.reason
+        return "good"
+
+    fates = [fate(frame) for frame in samples(bad_question)]
+    assert set(fates) >= {"invalid", "unknown_tag"}
+    assert fates.count("good") < len(fates) // 2
 
 
 def test_forged_records_are_well_formed_and_not_signed() -> None:

@@ -12,7 +12,7 @@ from cluster.registry import PluginError
 from cluster.scenario import Scenario, load, parse_value, shipped
 from cluster.sections import NS_PER_S, nanoseconds
 
-SHIPPED = ("big", "churn", "cold-start", "crashes", "demo", "identities", "inside", "partition")
+SHIPPED = ("big", "churn", "cold-start", "crashes", "crdt-convergence", "demo", "identities", "inside", "partition")
 CUT = {"from_s": 100, "until_s": 200, "regions": ["europe"]}
 
 
