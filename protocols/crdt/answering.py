@@ -6,7 +6,6 @@ first time, and the search for what lies in the past of something; 1 us an opera
 """
 
 from collections.abc import Sequence
-from hashlib import sha256
 from itertools import islice, pairwise
 from typing import Final
 
@@ -47,11 +46,6 @@ PAGE_MAX: Final = 4096
 """Operations looked at for one answer; with 16 bytes each they fill it."""
 
 
-def set_digest(history: History) -> bytes:
-    """Who has the same digest holds the same set."""
-    return sha256(b"".join(history.heads)).digest()[:16]
-
-
 class Answerer:
     """Answers questions about one history."""
 
@@ -72,7 +66,7 @@ class Answerer:
             raise CrdtError("wrong_channel", question.channel.hex()[:16])
         match question:
             case Compare(digest=digest):
-                if digest == set_digest(history):
+                if digest == history.set_digest:
                     return Same()
                 return Heads(*latest_heads(history), written_by(history, device))
             case Since():

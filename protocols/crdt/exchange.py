@@ -21,7 +21,7 @@ from typing import Final, Self
 
 import msgspec
 
-from protocols.crdt.answering import NEAR_MAX, latest_heads, set_digest, written_by
+from protocols.crdt.answering import NEAR_MAX, latest_heads, written_by
 from protocols.crdt.errors import CrdtError
 from protocols.crdt.history import History
 from protocols.crdt.messages import (
@@ -200,7 +200,7 @@ class Exchange:
     def _question(self) -> Request | None:
         state, channel = self._state, self._history.channel
         if state.stage is Stage.COMPARE:
-            return Compare(channel, set_digest(self._history))
+            return Compare(channel, self._history.set_digest)
         if state.stage is Stage.SINCE:
             progress = (len(self._history), state.low, state.high)
             if not state.is_paged or progress != state.progress:

@@ -14,6 +14,7 @@ Only closed sets are held: what an operation depends on came before it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
 from heapq import merge
 from itertools import chain
 from operator import attrgetter
@@ -33,6 +34,7 @@ BLOCK: Final = 32
 """With a hundred lanes that all move, operations then share half of it; with thousands, nearly all."""
 _SHIFT: Final = BLOCK.bit_length() - 1
 _EMPTY: Final = (0,) * BLOCK
+SET_DIGEST_SIZE: Final = 16
 
 
 class Held:
@@ -156,6 +158,11 @@ class History:
     def heads(self) -> tuple[bytes, ...]:
         """The operations that no other depends on, sorted. They determine the whole set, as hashes do."""
         return tuple(sorted(self._heads))
+
+    @property
+    def set_digest(self) -> bytes:
+        """16 bytes: who has the same holds the same set."""
+        return sha256(b"".join(self.heads)).digest()[:SET_DIGEST_SIZE]
 
     def place(
         self, operation: Operation, seal: Seal, path: tuple[bytes, ...] | None, after: Held | None = None

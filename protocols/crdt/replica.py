@@ -50,7 +50,6 @@ from protocols.identity.signing import SigningKey
 
 BURST: Final = 65_536
 RATE_PER_S: Final = 100
-SET_DIGEST_SIZE: Final = 16
 UNVOUCHED_MAX: Final = 4096
 """Operations without effect of one equivocator. It can sign as many in a second or so; honest ones had not that many
 under way when it was found out."""
@@ -183,7 +182,7 @@ class Replica:
     @property
     def set_digest(self) -> bytes:
         """Of the set of operations: who has the same holds the same."""
-        return sha256(b"".join(self.heads)).digest()[:SET_DIGEST_SIZE]
+        return self.history.set_digest
 
     def digest(self) -> bytes:
         """Of the document, the roles and the fenced, as they are read; 32 bytes, the same at all that hold the same."""

@@ -4,7 +4,7 @@ from typing import Final
 
 import pytest
 
-from protocols.crdt.answering import NEAR_MAX, PAGE_MAX, latest_heads, set_digest
+from protocols.crdt.answering import NEAR_MAX, PAGE_MAX, latest_heads
 from protocols.crdt.errors import CrdtError
 from protocols.crdt.messages import (
     FINGERPRINTS_MAX,
@@ -36,7 +36,7 @@ IDS: Final = list(OURS.history.operations)
 
 def test_equal_heads_are_the_same_and_others_are_told() -> None:
     answer = OURS.answerer.answer
-    assert answer(Compare(CHANNEL, set_digest(THEIRS.history)), BINDING) == Same()
+    assert answer(Compare(CHANNEL, THEIRS.history.set_digest), BINDING) == Same()
     assert answer(Compare(CHANNEL, bytes(16)), BINDING) == Heads(OURS.history.heads, False)
 
 
