@@ -18,6 +18,7 @@ A fenced device and an unfenced accomplice are together what an unfenced device 
 proof protects from those who lie alone. A fork has a quota for each branch, since a quota is of a chain.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from operator import attrgetter
@@ -236,10 +237,7 @@ class Judge:
         if not held.counts:
             self._inert += 1
         elif self._front is not None and operation.author not in authority.proofs:
-            self._front.pop(operation.previous, None)
-            for identifier in operation.dependencies:
-                self._front.pop(identifier, None)
-            self._front[held.id] = held
+            _advance(self._front, held)
             self._is_front_clean = False
 
     def _added_act(self, held: Held) -> None:
@@ -539,10 +537,7 @@ class Judge:
             self._front, self._is_front_clean = {}, False
             for held in self._history:
                 if held.counts and held.operation.author not in self.authority.proofs:
-                    self._front.pop(held.operation.previous, None)
-                    for identifier in held.operation.dependencies:
-                        self._front.pop(identifier, None)
-                    self._front[held.id] = held
+                    _advance(self._front, held)
         front = list(self._front.values())
         if not self._is_front_clean and (self._inert or self.authority.proofs):
             front = [held for held in front if not any(other is not held and other.sees(held) for other in front)]
@@ -553,13 +548,15 @@ class Judge:
 def _last_voucher(operations: list[Held], proofs: View) -> Held | None:
     """The last operation of a lane that knows none of these proofs and is no accusation: it has seen what all others
     of that kind have, as knowledge only grows."""
-    low, high = 0, len(operations)
-    while low < high:
-        middle = (low + high) // 2
-        if operations[middle].known & proofs:
-            high = middle
-        else:
-            low = middle + 1
-    while low and isinstance(operations[low - 1].operation.change, Accuse):
-        low -= 1
-    return operations[low - 1] if low else None
+    count = bisect_left(operations, True, key=lambda held: held.known & proofs != 0)
+    while count and isinstance(operations[count - 1].operation.change, Accuse):
+        count -= 1
+    return operations[count - 1] if count else None
+
+
+def _advance(front: dict[bytes, Held], held: Held) -> None:
+    """Put an operation in the place of those that it names."""
+    front.pop(held.operation.previous, None)
+    for identifier in held.operation.dependencies:
+        front.pop(identifier, None)
+    front[held.id] = held

@@ -193,7 +193,7 @@ class Replica:
     @property
     def missing(self) -> tuple[bytes, ...]:
         """What parked operations wait for."""
-        return tuple(self.pending.missing)
+        return self.pending.missing
 
     def tip(self, author: bytes) -> Held | None:
         """An author's last operation; of an equivocator's, that of its first lane."""
@@ -364,7 +364,7 @@ class Replica:
             raise LocalError("no draft is open")
         tip = self.tip(key.public)
         lane, sequence = (-1, 1) if tip is None else (tip.lane, tip.sequence + 1)
-        front = [each for each in self.judge.front if tip is None or each != tip.id]
+        front = self._beside(key, self.judge.front)
         joins = _joins(front)
         edits = draft.changes(lane, sequence + joins)
         bundles: list[bytes] = []

@@ -457,3 +457,20 @@ def test_an_operation_names_nothing_that_what_it_names_has_seen() -> None:
     assert (
         refused(replica, signed(BOB, replica, Acknowledge(), clock=late, dependencies=names)) == "redundant_dependency"
     )
+
+
+def test_who_was_let_back_in_types_beside_what_it_had_seen_before() -> None:
+    """Its last words do not count, so what they had seen is in front again; but it is not named twice."""
+    ours, theirs = channel(), channel()
+    seen = theirs.write(ADA, [CHANGES["counter"]], NOW)
+    last_words = theirs.write(BOB, [CHANGES["timeline"]], NOW)
+    removal = ours.write(OWNER, [Revoke(BOB.public)], NOW + SECOND)
+    grant = ours.write(OWNER, [Grant(BOB.public, Role.MEMBER)], NOW + 2 * SECOND)
+    for unit in (removal, grant):
+        theirs.receive(unit, SENDER, NOW + 2 * SECOND)
+    with theirs.draft(("b",)) as draft:
+        draft.insert(0, "back")
+    typed = theirs.seal(BOB, NOW + 3 * SECOND)
+    for unit in (seen, last_words, *typed):
+        assert ours.receive(unit, SENDER, NOW + 3 * SECOND).refused is None
+    assert ours.document.value() == theirs.document.value() == {"b": "back", "c": 1}
